@@ -1,0 +1,47 @@
+"""Models known by name: config.json facts with their sources, in catalog.yaml."""
+
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from shardwright.errors import InputError
+from shardwright.model.hf import read_config
+from shardwright.model.spec import ModelSpec
+
+
+def model_names() -> tuple[str, ...]:
+    """The hub ids of the catalog, in its order."""
+    return tuple(catalog_entries())
+
+
+def find_model(name: str) -> ModelSpec:
+    """The model of a hub id, or of its last part in any case: 'qwen3-30b-a3b' is Qwen/Qwen3-30B-A3B.
+
+    Raises InputError, with the nearest names, when no model or more than one has that name.
+    """
+    found = [
+        key for key in catalog_entries() if name == key or name.lower() == key.rpartition("/")[2].lower()
+    ]
+    if len(found) != 1:
+        raise InputError("model", name, _nearest(name))
+    entry = catalog_entries()[found[0]]
+    return read_config(entry["config"], name=found[0], where=entry["source"])
+
+
+def _nearest(name: str) -> str:
+    """What to say of a name that is not in the catalog."""
+    by_last_part = {key.rpartition("/")[2].lower(): key for key in catalog_entries()}
+    near = get_close_matches(name.rpartition("/")[2].lower(), by_last_part, n=3)
+    meant = " or ".join(by_last_part[match] for match in near)
+    return f"a model of the catalog; is {meant} meant?" if near else f"one of {', '.join(catalog_entries())}"
+
+
+@cache
+def catalog_entries() -> dict[str, dict[str, Any]]:
+    """The catalog as it is written: hub id -> source, published, config."""
+    text = files("shardwright.model").joinpath("catalog.yaml").read_text(encoding="utf-8")
+    entries: dict[str, dict[str, Any]] = yaml.load(text, Loader=yaml.CSafeLoader)
+    return entries

@@ -1,0 +1,53 @@
+"""The catalog against what the publishers print."""
+
+import pytest
+
+from shardwright.errors import InputError
+from shardwright.model.catalog import catalog_entries, find_model, model_names
+from shardwright.model.weights import num_active_parameters, num_parameters, weights
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_the_checkpoint_has_the_published_size(name: str) -> None:
+    entry, spec = catalog_entries()[name], find_model(name)
+    assert sum(row.num_elements for row in weights(spec)) == entry["published"]["parameters"]
+    assert spec.source == entry["source"]
+    assert entry["source"].startswith(f"https://huggingface.co/{name}/")
+
+
+@pytest.mark.parametrize(
+    "name", [key for key in model_names() if "active" in catalog_entries()[key]["published"]]
+)
+def test_the_active_share_is_the_published_one(name: str) -> None:
+    """Within 2 %: publishers round down (Qwen3-30B-A3B: 3.35 B is printed 3.3B)."""
+    printed = float(catalog_entries()[name]["published"]["active"].removesuffix("B")) * 1e9
+    assert num_active_parameters(find_model(name)) == pytest.approx(printed, rel=0.02)
+
+
+def test_deepseek_counts_its_selection_biases_apart() -> None:
+    """README_WEIGHTS.md of DeepSeek-V3: 36.6B active with the head and without the embedding."""
+    spec = find_model("deepseek-ai/DeepSeek-V3")
+    assert num_parameters(spec) == 671_026_419_200 - 58 * 256
+    assert num_active_parameters(spec) - spec.vocab * spec.hidden == pytest.approx(36.6e9, abs=0.05e9)
+    assert spec.left_out == ("1 multi-token-prediction layer",)
+
+
+@pytest.mark.parametrize("name", ["qwen3-30b-a3b", "Qwen3-30B-A3B", "Qwen/Qwen3-30B-A3B"])
+def test_a_model_is_found_by_its_last_part(name: str) -> None:
+    assert find_model(name).name == "Qwen/Qwen3-30B-A3B"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Qwen/Qwen3-30B-A3", "is Qwen/Qwen3-30B-A3B"),
+        ("Llama-3.3-70B", "or meta-llama/Llama-3.3-70B-Instruct"),
+        ("other/Qwen3-8B", "is Qwen/Qwen3-8B or .* meant"),
+        ("", "one of meta-llama/Llama-2-7b-hf"),
+        ("zzz", "one of meta-llama/Llama-2-7b-hf"),
+    ],
+)
+def test_a_near_miss_is_told_its_neighbour(name: str, hint: str) -> None:
+    with pytest.raises(InputError, match=hint) as caught:
+        find_model(name)
+    assert (caught.value.field, caught.value.value) == ("model", name)

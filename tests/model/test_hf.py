@@ -1,0 +1,218 @@
+"""config.json -> ModelSpec: what is read, and that nothing but InputError ever comes of a bad one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shardwright.errors import InputError
+from shardwright.model.catalog import catalog_entries, model_names
+from shardwright.model.hf import read_config
+from shardwright.model.kv import kv_bytes_per_token
+from shardwright.model.spec import GQA, MLA, Experts, ModelSpec
+from shardwright.model.weights import num_active_parameters, num_parameters
+
+LLAMA = catalog_entries()["meta-llama/Llama-3.1-8B"]["config"]
+QWEN_MOE = catalog_entries()["Qwen/Qwen3-30B-A3B"]["config"]
+DEEPSEEK = catalog_entries()["deepseek-ai/DeepSeek-V3"]["config"]
+MIXTRAL = catalog_entries()["mistralai/Mixtral-8x7B-v0.1"]["config"]
+WRAPPED = catalog_entries()["mistralai/Mistral-Small-3.1-24B-Instruct-2503"]["config"]
+
+
+def read(config: dict[str, Any], **changed: Any) -> ModelSpec:
+    return read_config(config | changed, name="m", where="config.json")
+
+
+def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def test_a_dense_model() -> None:
+    assert read(LLAMA) == ModelSpec(
+        name="m",
+        family="llama",
+        num_layers=32,
+        hidden=4096,
+        vocab=128_256,
+        attention=GQA(num_heads=32, num_kv_heads=8, head_dim=128),
+        dense_width=14_336,
+        max_positions=131_072,
+        source="config.json",
+    )
+
+
+def test_a_mixture_of_experts_without_dense_layers() -> None:
+    spec = read(QWEN_MOE)
+    assert spec.experts == Experts(num_experts=128, top_k=8, width=768)
+    assert (spec.dense_width, spec.dense_layers) == (0, ())
+    assert spec.attention == GQA(num_heads=32, num_kv_heads=4, head_dim=128, qk_norm="head")
+    assert read(MIXTRAL).experts == Experts(num_experts=8, top_k=2, width=14_336)
+
+
+def test_latent_attention_block_fp8_and_leading_dense_layers() -> None:
+    spec = read(DEEPSEEK)
+    assert spec.attention == MLA(
+        num_heads=128,
+        q_lora_rank=1536,
+        kv_lora_rank=512,
+        qk_nope_head_dim=128,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+    )
+    assert (spec.dense_layers, spec.dense_width) == ((0, 1, 2), 18_432)
+    assert (spec.weight_dtype, spec.kv_dtype) == ("fp8", "bf16")
+    assert spec.experts == Experts(
+        num_experts=256, top_k=8, width=2048, shared_width=2048, correction_bias=True
+    )
+
+
+def test_a_wrapped_decoder_names_what_is_left_out() -> None:
+    spec = read(WRAPPED)
+    assert (spec.family, spec.left_out) == ("mistral3", ("vision tower", "multimodal projector"))
+    assert kv_bytes_per_token(spec) == 163_840
+
+
+@pytest.mark.parametrize(
+    ("step", "only", "dense"),
+    [(1, [], ()), (1, [0, 2], (0, 2)), (2, [], (0, 2, 4)), (2, [1], (0, 1, 2, 4)), (3, None, (0, 1, 3, 4))],
+)
+def test_dense_layers_between_expert_layers(step: int, only: Any, dense: tuple[int, ...]) -> None:
+    spec = read(QWEN_MOE, num_hidden_layers=5, decoder_sparse_step=step, mlp_only_layers=only)
+    assert spec.dense_layers == dense
+    assert spec.dense_width == (6144 if dense else 0)
+
+
+def test_a_mixture_whose_layers_are_all_dense_is_dense() -> None:
+    spec = read(DEEPSEEK, first_k_dense_replace=61)
+    assert (spec.experts, spec.dense_layers) == (None, ())
+    assert num_active_parameters(spec) == num_parameters(spec)
+
+
+def test_what_is_unsaid_is_as_transformers_has_it() -> None:
+    bare = read(without(LLAMA, "num_key_value_heads", "torch_dtype", "tie_word_embeddings"))
+    assert bare.attention == GQA(num_heads=32, num_kv_heads=32, head_dim=128)
+    assert (bare.tied_embeddings, bare.weight_dtype) == (False, "bf16")
+    assert read(without(QWEN_MOE, "num_experts"), num_local_experts=128) == read(QWEN_MOE)
+    qwen3 = catalog_entries()["Qwen/Qwen3-32B"]["config"]
+    assert read(without(qwen3, "head_dim")) == read(qwen3)
+    assert read(DEEPSEEK, q_lora_rank=None).attention.q_lora_rank is None  # type: ignore[union-attr]
+    assert read(LLAMA, torch_dtype=None, dtype="float32").kv_bytes == 4
+
+
+@pytest.mark.parametrize(
+    ("config", "changed", "field", "allowed"),
+    [
+        (LLAMA, {"model_type": "qwen3_next"}, "model_type", "linear attention, which is not modelled"),
+        (LLAMA, {"model_type": "llamb"}, "model_type", "one of llama, mistral, .*deepseek_v3, mistral3"),
+        (LLAMA, {"model_type": ["llama"]}, "model_type", "one of llama"),
+        (LLAMA, {"hidden_size": True}, "hidden_size", "a whole number from 1"),
+        (LLAMA, {"hidden_size": 4096.0}, "hidden_size", "a whole number"),
+        (LLAMA, {"hidden_size": "4096"}, "hidden_size", "a whole number"),
+        (LLAMA, {"hidden_size": None}, "hidden_size", "a whole number"),
+        (LLAMA, {"hidden_size": 10**5000}, "hidden_size", "a whole number"),
+        (LLAMA, {"hidden_size": 4100}, "num_attention_heads", "a divisor of hidden_size 4100"),
+        (LLAMA, {"num_hidden_layers": 2001}, "num_hidden_layers", "from 1 to 2000"),
+        (LLAMA, {"num_key_value_heads": 5}, "num_key_value_heads", "a divisor of num_attention_heads 32"),
+        (LLAMA, {"attention_bias": 0}, "attention_bias", "true or false"),
+        (LLAMA, {"torch_dtype": "float64"}, "torch_dtype", "one of bfloat16, float16, float32"),
+        (LLAMA, {"dtype": 16}, "dtype", "one of bfloat16"),
+        (LLAMA, {"quantization_config": {"quant_method": "awq"}}, "quantization_config.quant_method", "fp8"),
+        (LLAMA, {"quantization_config": "fp8"}, "quantization_config", "an object"),
+        (LLAMA, {"layer_types": ["full_attention", "linear_attention"]}, "layer_types", "no other kind"),
+        (QWEN_MOE, {"use_sliding_window": True}, "use_sliding_window", "sliding-window .* not modelled"),
+        (MIXTRAL, {"sliding_window": 4096}, "sliding_window", "sliding-window attention is not modelled"),
+        (without(LLAMA), {"model_type": "mistral"}, "sliding_window", "sliding-window"),
+        (QWEN_MOE, {"num_experts_per_tok": 129}, "num_experts_per_tok", "at most num_experts 128"),
+        (QWEN_MOE, {"mlp_only_layers": [48]}, "mlp_only_layers", "layer indices from 0 to 47"),
+        (QWEN_MOE, {"mlp_only_layers": [True]}, "mlp_only_layers", "layer indices"),
+        (QWEN_MOE, {"decoder_sparse_step": 0}, "decoder_sparse_step", "from 1"),
+        (DEEPSEEK, {"moe_layer_freq": 2}, "moe_layer_freq", "1: experts in every layer"),
+        (DEEPSEEK, {"n_shared_experts": 10**6}, "n_shared_experts", "from 0 to 4882"),
+        (WRAPPED, {"text_config": None}, "text_config", "an object"),
+        (WRAPPED, {"text_config": {"model_type": "ministral3"}}, "text_config.model_type", "mistral"),
+        (WRAPPED, {"text_config": {"sliding_window": None}}, "text_config.num_hidden_layers", "a whole"),
+    ],
+)
+def test_a_bad_field_is_named(
+    config: dict[str, Any], changed: dict[str, Any], field: str, allowed: str
+) -> None:
+    with pytest.raises(InputError, match=rf"^config\.json: .*{allowed}") as caught:
+        read(config, **changed)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("name", ["", "n" * 201])
+def test_a_model_has_a_name(name: str) -> None:
+    with pytest.raises(InputError, match="name"):
+        read_config(LLAMA, name=name)
+
+
+def test_a_file_and_its_folder_give_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA))
+    assert read_config(tmp_path, name="m") == read_config(str(path), name="m")
+    assert read_config(path, name="m").source == str(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "JSON"),
+        (b"{'a': 1}", "JSON"),
+        (b"\xff\xfe{}", "JSON"),
+        (b"[1]", "one JSON object"),
+        (b'{"hidden_size": NaN}', "NaN is no JSON number"),
+        (b'{"hidden_size": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"hidden_size": 1, "hidden_size": 2}', "'hidden_size' stands twice"),
+        (b'{"hidden_size": ' + b"9" * 5000 + b"}", "JSON"),
+        (b"[" * 200_000, "JSON"),
+    ],
+)
+def test_a_file_that_is_no_object_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        read_config(path, name="m")
+    assert caught.value.where == str(path)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.json", "nul\0byte", "n" * 5000):
+        with pytest.raises(InputError, match=r"config\.json"):
+            read_config(path, name="m")
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 300)
+    | st.sampled_from([10**30, -1, 0, 1, 2, 4, 64])
+    | st.floats()
+    | st.sampled_from(["fp8", "bfloat16", "mistral", "full_attention", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(data=st.data())
+@settings(max_examples=400)
+def test_a_fuzzed_config_gives_a_model_or_an_input_error(data: st.DataObject) -> None:
+    config = dict(catalog_entries()[data.draw(st.sampled_from(model_names()))]["config"])
+    stated = dict(config.get("text_config", {}))
+    keys = [*config, *stated, "dtype", "layer_types", "num_local_experts", "attention_bias", "head_dim"]
+    for key in data.draw(st.lists(st.sampled_from(keys), min_size=1, max_size=4)):
+        (stated if key in stated else config)[key] = data.draw(anything)
+    if stated and isinstance(config["text_config"], dict):
+        config["text_config"] = stated
+    for key in data.draw(st.lists(st.sampled_from(keys), max_size=2)):
+        config.pop(key, None)
+    try:
+        spec = read_config(config, name="fuzzed")
+    except InputError as error:
+        assert error.field
+    else:
+        assert 0 < num_active_parameters(spec) <= num_parameters(spec)
+        assert kv_bytes_per_token(spec) > 0
