@@ -1,0 +1,196 @@
+"""What an engine is to us: how it counts and orders ranks, what it can run, what it keeps for itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from shardwright.cluster.cluster import Cluster
+from shardwright.cluster.device import Device
+from shardwright.layout.layout import ExpertHome, Layout
+from shardwright.layout.stated import Stated
+from shardwright.model.spec import ModelSpec
+from shardwright.record import Record, Size
+
+ExchangeMode = Literal["gather", "all_to_all"]
+"""How tokens reach experts: all-gather + reduce-scatter (no top-k factor), or rows to their experts."""
+
+
+class Degrees(Protocol):
+    """The degrees of one layout (a Layout) or of many layouts of one home (arrays)."""
+
+    @property
+    def tp(self) -> Size: ...
+    @property
+    def dp(self) -> Size: ...
+    @property
+    def pp(self) -> Size: ...
+    @property
+    def ep(self) -> Size: ...
+    @property
+    def etp(self) -> Size: ...
+    @property
+    def edp(self) -> Size: ...
+    @property
+    def copies(self) -> Size: ...
+    @property
+    def redundant(self) -> Size: ...
+    @property
+    def home(self) -> ExpertHome: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One line of an engine's law.
+
+    breach(degrees, model, cluster) is 0 where the rule holds, else by how much it is broken, in
+    `unit`; it uses array arithmetic only, so that one call judges many layouts. It is one number for
+    all of them where it does not depend on the degrees. A cluster of None is one without end.
+    cure says in words the cheapest change that makes it hold.
+    """
+
+    id: str
+    sentence: str
+    source: str
+    breach: Callable[[Degrees, ModelSpec, Cluster | None], Size]
+    unit: str
+    cure: str
+
+
+class Breach(Record):
+    """A rule that one layout breaks."""
+
+    rule: str
+    sentence: str
+    excess: float
+    unit: str
+    cure: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerLimits:
+    """Scheduler defaults on devices of at least `from_bytes` whose name holds none of `not_named`."""
+
+    from_bytes: float
+    max_batched_tokens: int
+    max_sequences: int
+    not_named: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRule:
+    """What the engine takes from a GPU's memory beside weights and KV cache.
+
+    Taken = weights + `runtime_bytes` (context, communication buffers: one entry for a single rank, one
+    for several) + the larger of the activations of a step of max_batched_tokens and the sampler's
+    bytes_per_logit x max_sequences x vocabulary, which are never held at once. The KV cache, in blocks
+    of block_tokens, is
+        utilisation x memory_bytes - taken        where utilisation is `of` the device's memory,
+        utilisation x (memory_bytes - taken)      where it is `of` the memory left free.
+    activation_bytes_per_token: an engine that reserves for activations by a constant a batched token,
+    whatever the model, states it here.
+    """
+
+    utilisation: float
+    of: Literal["device", "free"] = "device"
+    runtime_bytes_alone: float
+    runtime_bytes_grouped: float
+    sampler_bytes_per_logit: float
+    activation_bytes_per_token: float | None = None
+    limits: tuple[SchedulerLimits, ...]
+    """Largest devices first; the last row holds for every device."""
+    block_tokens: int
+    source: str
+
+    def limits_on(self, device: Device) -> SchedulerLimits:
+        """The first row of `limits` that `device` satisfies."""
+        name = device.name.lower()
+        return next(
+            row
+            for row in self.limits
+            if device.memory_bytes >= row.from_bytes and not any(word in name for word in row.not_named)
+        )
+
+
+class Verdict(Record):
+    """What an engine says to a strategy string taken literally.
+
+    arguments: the literal arguments; nearest: canonical form of the nearest legal layout and the
+    arguments that make it, when the literal form is refused or means something else.
+    """
+
+    engine: str
+    version: str
+    accepted: bool
+    rule: str
+    sentence: str
+    arguments: str
+    gpus: int | None = None
+    layout: str | None = None
+    nearest: str | None = None
+    nearest_arguments: str | None = None
+    source: str
+
+
+class Command(Protocol):
+    """Writes the argv that starts one copy of a layout on node `node_rank` of `nodes`."""
+
+    def __call__(
+        self,
+        layout: Layout,
+        model: ModelSpec,
+        max_model_len: int,
+        *,
+        nodes: int = 1,
+        node_rank: int = 0,
+        master_address: str = "127.0.0.1",
+    ) -> list[str]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """One engine and version. `rank_order` and `expert_order` name axes from slowest to fastest."""
+
+    id: str
+    version: str
+    title: str
+    homes: tuple[ExpertHome, ...]
+    rules: tuple[Rule, ...]
+    rank_order: tuple[str, ...]
+    expert_order: tuple[str, ...]
+    exchange: ExchangeMode
+    stages: Callable[[int, int], tuple[int, ...]]
+    """(num_layers, pp) -> layers of each stage by the engine's default."""
+    memory: MemoryRule
+    read: Callable[[Stated, ModelSpec], Verdict]
+    """The literal reading of a strategy string."""
+    command: Command | None = None
+    """None where one argv does not say it all (a configuration file beside it, or no server at all)."""
+
+
+def breaches(engine: Engine, layout: Layout, model: ModelSpec, cluster: Cluster | None) -> list[Breach]:
+    """The rules of `engine` that `layout` breaks; empty when it is legal. A cluster of None has no end."""
+    return broken(engine.rules, layout, model, cluster)
+
+
+def broken(
+    rules: tuple[Rule, ...], layout: Layout, model: ModelSpec, cluster: Cluster | None
+) -> list[Breach]:
+    """The rules of a table that `layout` breaks, in the table's order."""
+    found = []
+    for rule in rules:
+        excess = float(np.max(rule.breach(layout, model, cluster)))
+        if excess > 0:
+            found.append(
+                Breach(
+                    rule=rule.id,
+                    sentence=rule.sentence,
+                    excess=excess,
+                    unit=rule.unit,
+                    cure=rule.cure,
+                    source=rule.source,
+                )
+            )
+    return found

@@ -1,0 +1,172 @@
+"""SGLang 0.5.23: tp_size is the number of GPUs of a stage; attention DP and EP divide it.
+
+Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
+"""
+
+from functools import partial
+
+from shardwright.engine.dialect import Dialect, Outcome, judge, spell
+from shardwright.engine.engine import Engine, MemoryRule, SchedulerLimits
+from shardwright.engine.rules import (
+    attention_ranks,
+    dense_model,
+    dense_width,
+    even_experts,
+    expert_width,
+    fits_cluster,
+    folded_only,
+    folded_product,
+    heads,
+    kv_heads,
+    layer_each,
+    no_expert_copies,
+    redundant_need_ep,
+)
+from shardwright.layout.layout import Layout
+from shardwright.layout.stages import first_stages
+from shardwright.layout.stated import Stated
+from shardwright.model.spec import ModelSpec
+from shardwright.units import GIB, MIB
+
+VERSION = "0.5.23"
+WIDTHS = "SGLang 0.5.23, runtime_context.py:73,137-160,295-313"
+LINEAR = "SGLang 0.5.23, layers/linear.py:483,1139-1144"
+
+RENDEZVOUS_PORT = 29500
+"""Free to choose; the one that NVIDIA Dynamo's operator injects (backend_sglang.go)."""
+
+RULES = (
+    folded_only("SGLang 0.5.23, distributed/parallel_state.py:2646"),
+    dense_model("SGLang 0.5.23, arg_groups/fields/parallel.py (--dp-size: replicas of the model)"),
+    # moe_dp_size above 1 is asserted to equal attn_cp_size, and context parallelism is not modelled.
+    no_expert_copies("SGLang 0.5.23, arg_groups/parallel_hook.py:189-191"),
+    folded_product(WIDTHS),
+    heads(LINEAR),
+    kv_heads(LINEAR),
+    dense_width(LINEAR, ranks=attention_ranks),
+    expert_width("SGLang 0.5.23, layers/moe/fused_moe_triton/layer.py:427"),
+    even_experts("SGLang 0.5.23, layers/moe/fused_moe_triton/layer.py:414; eplb/expert_location.py:256"),
+    redundant_need_ep("SGLang 0.5.23, eplb/expert_location.py"),
+    layer_each("SGLang 0.5.23, distributed/utils.py:110-152"),
+    fits_cluster(),
+)
+
+
+def last_stages(num_layers: int, pp: int) -> tuple[int, ...]:
+    """Layers of each stage; what is left over goes to the last stages: distributed/utils.py:136-148."""
+    return first_stages(num_layers, pp)[::-1]
+
+
+def flags(layout: Layout) -> list[str]:
+    """The arguments that make one copy of `layout`: arg_groups/fields/parallel.py, exec_.py."""
+    degrees = {
+        "--tp-size": layout.attention_ranks,
+        "--attn-dp-size": layout.dp,
+        "--ep-size": layout.ep,
+        "--pp-size": layout.pp,
+        "--ep-num-redundant-experts": layout.redundant,
+    }
+    argv = spell(degrees, least=2)
+    return [*argv, "--enable-eplb"] if layout.redundant else argv
+
+
+def command(
+    layout: Layout,
+    model: ModelSpec,
+    max_model_len: int,
+    *,
+    nodes: int = 1,
+    node_rank: int = 0,
+    master_address: str = "127.0.0.1",
+) -> list[str]:
+    """argv of one copy on one node. Stated stage layers go by the variable SGLANG_PP_LAYER_PARTITION."""
+    argv = ["python", "-m", "sglang.launch_server", "--model-path", model.name, *flags(layout)]
+    argv += ["--context-length", str(max_model_len)]
+    if nodes > 1:
+        argv += ["--dist-init-addr", f"{master_address}:{RENDEZVOUS_PORT}"]
+        argv += ["--nnodes", str(nodes), "--node-rank", str(node_rank)]
+    return argv
+
+
+def _literal(stated: Stated) -> list[str]:
+    degrees = {
+        "--tp-size": stated.tp,
+        "--ep-size": stated.ep,
+        "--pp-size": stated.pp,
+        "--dp-size": stated.dp,
+        "--moe-dp-size": stated.edp,
+    }
+    return spell(degrees)
+
+
+def _read(stated: Stated, model: ModelSpec) -> Outcome:
+    tp, pp, replicas = stated.tp or 1, stated.pp or 1, stated.dp or 1
+    copies = (stated.copies or 1) * replicas
+    counted = (
+        f"tp_size is all GPUs of a stage and dp_size counts replicas: {replicas} x {pp} x {tp} = "
+        f"{replicas * pp * tp} GPUs"
+    )
+    if model.experts is None:
+        layout = Layout(tp=tp, pp=pp, copies=copies)
+        return Outcome(layout=layout, rule="moe-grid", sentence=counted, source=WIDTHS)
+    ep, edp = stated.ep or 1, stated.edp or 1
+    etp = tp // ep // edp
+    named = f"moe_tp = {tp} // {ep}" + (f" // {edp}" if edp > 1 else "") + f" = {etp}"
+    if etp * ep * edp != tp:
+        sentence = f"{named}, but tp_size {tp} must be ep_size x moe_dp_size x moe_tp = {ep} x {edp} x {etp}"
+        return Outcome(layout=None, rule="moe-grid", sentence=sentence, source=WIDTHS)
+    if stated.etp not in (None, etp):
+        sentence = f"{named} is derived, not {stated.etp}"
+        return Outcome(layout=None, rule="moe-grid", sentence=sentence, source=WIDTHS)
+    layout = Layout(tp=tp, pp=pp, ep=ep, etp=etp, edp=edp, copies=copies)
+    return Outcome(layout=layout, rule="moe-grid", sentence=counted, source=WIDTHS)
+
+
+DIALECT = Dialect(
+    engine="sglang",
+    version=VERSION,
+    source=WIDTHS,
+    rules=RULES,
+    flags=flags,
+    literal=_literal,
+    read=_read,
+)
+
+MEMORY = MemoryRule(
+    utilisation=1.0,
+    runtime_bytes_alone=1616 * MIB,
+    runtime_bytes_grouped=3024 * MIB,
+    sampler_bytes_per_logit=0.0,
+    activation_bytes_per_token=1.5 * MIB,
+    limits=(
+        SchedulerLimits(from_bytes=160 * GIB, max_batched_tokens=16384, max_sequences=2048),
+        SchedulerLimits(from_bytes=60 * GIB, max_batched_tokens=8192, max_sequences=2048),
+        SchedulerLimits(from_bytes=20 * GIB, max_batched_tokens=4096, max_sequences=2048),
+        SchedulerLimits(from_bytes=0, max_batched_tokens=2048, max_sequences=2048),
+    ),
+    block_tokens=1,
+    source=(
+        "SGLang 0.5.23, arg_groups/memory_hook.py:78-338: mem_fraction_static leaves 512 MiB, 1.5 MiB a "
+        "token of chunked prefill, 128 MiB a GPU of a copy and the CUDA graphs (2 MiB a sequence, 8 MiB a "
+        "prefill size). Assumed: the tier of 60 to 160 GiB, with 1 GPU (256 sequences) and with 8 (512); "
+        "attention DP reserves more. max_sequences: the least of mem_cache/kv_cache_configurator.py:3124. "
+        "Page of 1 token: an assumption, attention back ends choose 1 to 128"
+    ),
+)
+
+SGLANG_0_5_23 = Engine(
+    id="sglang",
+    version=VERSION,
+    title="SGLang",
+    homes=("folded",),
+    rules=RULES,
+    # runtime_context.py:98-120: rank = tp_size x pp_rank + tp_rank, attention (dp, cp, tp), moe_tp adjacent.
+    rank_order=("copy", "pp", "dp", "tp"),
+    expert_order=("edp", "ep", "etp"),
+    # arg_groups/fields/exec_.py: moe_a2a_backend defaults to none; DeepEP and its like force EP = tp_size.
+    exchange="gather",
+    stages=last_stages,
+    memory=MEMORY,
+    read=partial(judge, DIALECT),
+    command=command,
+)

@@ -1,0 +1,140 @@
+"""Facts of each engine: rank order, stages, memory limits and launch arguments."""
+
+import pytest
+from tests.engine.engine_strategies import REFERENCE, device
+
+from shardwright.engine.catalog import ENGINES
+from shardwright.engine.sglang import SGLANG_0_5_23
+from shardwright.engine.vllm import VLLM_0_33
+from shardwright.layout.grid import build_grid, groups
+from shardwright.layout.layout import Layout
+from shardwright.units import GIB
+
+
+def expert_groups(engine: str, axis: str, layout: Layout) -> list[list[int]]:
+    found = ENGINES[engine]
+    return groups(build_grid(layout, found.rank_order, found.expert_order), axis).tolist()
+
+
+def test_vllm_builds_its_ep_groups_across_pipeline_stages():
+    layout = Layout(tp=2, dp=2, pp=2, ep=4)
+    assert expert_groups("vllm", "ep", layout) == [[0, 1, 4, 5], [2, 3, 6, 7]]
+    assert expert_groups("sglang", "ep", layout) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_sglang_and_tensorrt_llm_join_different_neighbours():
+    """mapping.py's docstring: moe_tp 2, moe_ep 4 over 8 GPUs; SGLang has moe_tp adjacent."""
+    layout = Layout(tp=8, ep=4, etp=2)
+    assert expert_groups("trtllm", "ep", layout) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert expert_groups("trtllm", "etp", layout) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert expert_groups("sglang", "etp", layout) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_deepspeed_strides_ep_over_tp():
+    """groups.py's docstring: model degree 2, expert degree 4."""
+    assert expert_groups("gshard", "ep", Layout(tp=2, dp=4, ep=4, edp=2)) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+
+
+@pytest.mark.parametrize(
+    ("engine", "stages"),
+    [("vllm", (4, 5, 5, 4)), ("sglang", (4, 4, 5, 5)), ("trtllm", (5, 5, 4, 4))],
+)
+def test_engines_leave_remaining_layers_to_different_stages(engine, stages):
+    assert ENGINES[engine].stages(18, 4) == stages
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_bytes", "limits"),
+    [
+        ("B200", 180 * GIB, (16384, 1024)),
+        ("H100-SXM-80GB", 80 * GIB - 1, (8192, 1024)),
+        ("A100-SXM-80GB", 80 * GIB - 1, (2048, 256)),
+        ("GB10", 119 * GIB, (2048, 256)),
+        ("A100-SXM-64GB", 64 * 10**9, (2048, 256)),
+        ("L40S", 48 * 10**9, (2048, 256)),
+    ],
+)
+def test_vllm_limits_follow_memory_and_name(name, memory_bytes, limits):
+    row = VLLM_0_33.memory.limits_on(device(name, memory_bytes))
+    assert (row.max_batched_tokens, row.max_sequences) == limits
+
+
+def test_sglang_reserve_gives_its_documented_fraction_on_an_h100():
+    """memory_hook.py for 81,559 MiB and one GPU: (81559 - 512 - 8192 x 1.5 - 128 - 512 - 464) / 81559."""
+    memory = SGLANG_0_5_23.memory
+    total = 81559 * 2**20
+    limits = memory.limits_on(device("H100", total))
+    assert memory.activation_bytes_per_token is not None
+    reserved = memory.runtime_bytes_alone + limits.max_batched_tokens * memory.activation_bytes_per_token
+    assert round((total - reserved) / total, 3) == pytest.approx(0.830, abs=5e-4)
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_every_device_has_limits_and_every_memory_rule_a_source(engine):
+    memory = ENGINES[engine].memory
+    assert memory.limits_on(device("any", 10**9)).max_batched_tokens >= 1024
+    assert memory.source
+
+
+@pytest.mark.parametrize(
+    ("layout", "argv"),
+    [
+        (Layout(), []),
+        (Layout(tp=4, etp=4), ["--tensor-parallel-size", "4"]),
+        (
+            Layout(tp=2, dp=2, pp=2, ep=4, copies=3),
+            [
+                "--tensor-parallel-size",
+                "2",
+                "--pipeline-parallel-size",
+                "2",
+                "--data-parallel-size",
+                "2",
+                "--enable-expert-parallel",
+            ],
+        ),
+        (
+            Layout(dp=8, ep=8, redundant=8),
+            [
+                "--data-parallel-size",
+                "8",
+                "--enable-expert-parallel",
+                "--enable-eplb",
+                "--eplb-config",
+                '{"num_redundant_experts": 8}',
+            ],
+        ),
+    ],
+)
+def test_vllm_command(layout, argv):
+    assert VLLM_0_33.command is not None
+    assert VLLM_0_33.command(layout, REFERENCE, 8192) == [
+        "vllm",
+        "serve",
+        "reference/moe-30b",
+        *argv,
+        "--max-model-len",
+        "8192",
+    ]
+
+
+def test_vllm_command_on_two_nodes():
+    assert VLLM_0_33.command is not None
+    layout = Layout(tp=8, dp=2, ep=16)
+    first, second = (
+        VLLM_0_33.command(layout, REFERENCE, 4096, nodes=2, node_rank=rank, master_address="10.0.0.1")
+        for rank in (0, 1)
+    )
+    assert first[-6:] == ["--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.1"]
+    assert second[-7:] == ["--nnodes", "2", "--node-rank", "1", "--master-addr", "10.0.0.1", "--headless"]
+
+
+def test_sglang_command_counts_all_gpus_of_a_stage():
+    assert SGLANG_0_5_23.command is not None
+    layout = Layout(tp=2, dp=4, pp=2, ep=4, etp=2)
+    argv = SGLANG_0_5_23.command(layout, REFERENCE, 8192, nodes=2, node_rank=1, master_address="10.0.0.1")
+    assert " ".join(argv) == (
+        "python -m sglang.launch_server --model-path reference/moe-30b --tp-size 8 --attn-dp-size 4 "
+        "--ep-size 4 --pp-size 2 --context-length 8192 --dist-init-addr 10.0.0.1:29500 "
+        "--nnodes 2 --node-rank 1"
+    )
