@@ -1,0 +1,115 @@
+"""How tokens reach their experts and return, around the expert computation.
+
+`all_to_all`: each rank of a TP group dispatches its slice of the group's tokens, k rows a token, to the
+ranks that hold the chosen experts; the sum over tp after the combine merges the slices (and the partial
+sums of ETP and of the shared experts). Source: DeepEP; DeepSeek-V3 (arXiv 2412.19437, section 3.2.2).
+
+`gather`: the ranks gather all tokens of the stage, compute their own experts on them, and reduce-scatter
+the results: no top-k factor. Source: vLLM 0.33, allgather_reducescatter, its default; with TP and DP
+together each rank contributes a slice of its sequence (sequence-parallel MoE).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from shardwright.engine.engine import Degrees, ExchangeMode
+from shardwright.model.spec import Experts, ModelSpec
+from shardwright.record import Size
+from shardwright.steps.attention import ACTIVATION_BYTES
+from shardwright.steps.load import Load
+from shardwright.steps.operation import AllReduce, Exchange, Gather, GroupedExperts, Operation
+
+
+def routed_experts(
+    model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, mode: ExchangeMode
+) -> Iterator[Operation]:
+    """Dispatch, experts, combine, and the sums that end the layer, on a rank with attention and experts."""
+    if mode == "gather":
+        yield from _gathered(model, experts, degrees, load)
+    else:
+        yield from _dispatched(model, experts, degrees, load)
+
+
+def sent_to_experts(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, name: str) -> Exchange:
+    """One direction of the exchange between attention ranks and experts.
+
+    A row goes to each of the etp ranks of its expert. The busiest rank is the sender or the hottest
+    expert rank, whichever moves more.
+    """
+    row_bytes = model.hidden * ACTIVATION_BYTES
+    folded = degrees.home == "folded"
+    sent_rows = load.tokens * experts.top_k * degrees.etp / degrees.tp
+    attention_ranks = 0 if folded else degrees.tp * degrees.dp
+    expert_ranks = degrees.ep if folded else degrees.ep * degrees.etp * degrees.edp
+    return Exchange(
+        name=name,
+        axis="exchange",
+        num_ranks=attention_ranks + expert_ranks,
+        payload_bytes=np.maximum(sent_rows, load.expert_rows) * row_bytes,
+        remote=1 - 1 / degrees.ep if folded else 1.0,
+    )
+
+
+def expert_compute(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> GroupedExperts:
+    """The grouped GEMMs of the busiest expert rank."""
+    return GroupedExperts(
+        name="experts",
+        rows=load.expert_rows,
+        active=load.active_experts,
+        hidden=model.hidden,
+        width=experts.width / degrees.etp,
+        weight_dtype=model.weight_dtype,
+        weight_bytes=model.weight_bytes,
+    )
+
+
+def expert_sum(model: ModelSpec, load: Load, num_ranks: Size) -> AllReduce:
+    """The sum over tp that ends an expert layer."""
+    return AllReduce(
+        name="experts_sum",
+        axis="tp",
+        num_ranks=num_ranks,
+        payload_bytes=load.tokens * model.hidden * ACTIVATION_BYTES,
+    )
+
+
+def _dispatched(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> Iterator[Operation]:
+    # An ETP group wider than a TP group joins several dp ranks: their tokens are gathered first.
+    joined = np.maximum(1, degrees.etp / degrees.tp)
+    gathered_bytes = load.tokens * joined * model.hidden * ACTIVATION_BYTES
+    yield Gather(name="lane_gather", axis="etp", num_ranks=joined, payload_bytes=gathered_bytes)
+    yield sent_to_experts(model, experts, degrees, load, "dispatch")
+    yield expert_compute(model, experts, degrees, load)
+    yield sent_to_experts(model, experts, degrees, load, "combine")
+    yield Gather(
+        name="lane_scatter", axis="etp", num_ranks=joined, payload_bytes=gathered_bytes, reduces=True
+    )
+    yield expert_sum(model, load, degrees.tp)
+
+
+def _gathered(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> Iterator[Operation]:
+    sliced = (degrees.dp > 1) & (degrees.tp > 1) & (degrees.ep == degrees.tp * degrees.dp)
+    over_ep, over_dp = np.where(sliced, degrees.ep, 1), np.where(sliced, 1, degrees.dp)
+    row_bytes = model.hidden * ACTIVATION_BYTES
+    all_tokens = load.tokens * degrees.dp
+    for axis, num_ranks in (("ep", over_ep), ("dp", over_dp)):
+        yield Gather(
+            name=f"{axis}_gather", axis=axis, num_ranks=num_ranks, payload_bytes=all_tokens * row_bytes
+        )
+    yield expert_compute(model, experts, degrees, load)
+    for axis, num_ranks in (("ep", over_ep), ("dp", over_dp)):
+        yield Gather(
+            name=f"{axis}_scatter",
+            axis=axis,
+            num_ranks=num_ranks,
+            payload_bytes=all_tokens * row_bytes,
+            reduces=True,
+        )
+    yield Gather(
+        name="sequence_gather",
+        axis="tp",
+        num_ranks=np.where(sliced, degrees.tp, 1),
+        payload_bytes=load.tokens * row_bytes,
+    )
+    yield expert_sum(model, load, np.where(sliced, 1, degrees.tp))

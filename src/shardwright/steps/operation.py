@@ -1,0 +1,206 @@
+"""What a rank does, one operation at a time. Sizes are numbers, or arrays with one entry a layout.
+
+An operation says how much work it is and over which group; how long it takes is cost/'s to say,
+what it does to tensors run/'s. A collective over one rank is no work: interpreters skip it, so that
+one program serves every degree.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from shardwright.model.spec import Dtype
+from shardwright.record import Size
+
+Phase = Literal["prefill", "decode"]
+
+Family = Literal["gemm", "attention", "experts", "small", "all_reduce", "gather", "exchange", "transfer"]
+"""Operations whose errors of prediction go together."""
+
+COMMUNICATION: frozenset[Family] = frozenset({"all_reduce", "gather", "exchange", "transfer"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """`times`: how often the rank does it in this program, e.g. once for each of 8 equal layers."""
+
+    family: ClassVar[Family]
+    name: str
+    times: Size = 1
+
+    @property
+    def flops(self) -> Size:
+        """Floating-point operations of one time, multiply and add counted as two."""
+        return 0
+
+    @property
+    def bytes(self) -> Size:
+        """Bytes of one time: moved through device memory (compute), or of the payload (communication)."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gemm(Operation):
+    """[m, k] x [k, n] with weights of `weight_bytes` an element and activations of `activation_bytes`."""
+
+    family = "gemm"
+    m: Size
+    n: Size
+    k: Size
+    weight_dtype: Dtype
+    weight_bytes: float
+    activation_bytes: float = 2.0
+
+    @property
+    def flops(self) -> Size:
+        return 2 * self.m * self.n * self.k
+
+    @property
+    def bytes(self) -> Size:
+        return self.n * self.k * self.weight_bytes + self.m * (self.n + self.k) * self.activation_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(Operation):
+    """Attention of `sequences` x `query_tokens` over `context` tokens of KV each (queries included).
+
+    row_bytes: KV bytes of one token on this rank, one layer. kv_heads: independent KV streams a sequence
+    (1 for MLA). Prefill is causal: a query sees half of the last `query_tokens` on average.
+    """
+
+    family = "attention"
+    phase: Phase
+    sequences: Size
+    query_tokens: Size
+    context: Size
+    heads: Size
+    kv_heads: Size
+    qk_dim: int
+    v_dim: int
+    row_bytes: Size
+    latent: bool = False
+    """Decode against the latent KV of MLA."""
+
+    @property
+    def seen_tokens(self) -> Size:
+        """KV tokens that a query sees on average."""
+        return self.context - (self.query_tokens - 1) / 2
+
+    @property
+    def flops(self) -> Size:
+        per_query = 2 * self.heads * (self.qk_dim + self.v_dim) * self.seen_tokens
+        return self.sequences * self.query_tokens * per_query
+
+    @property
+    def bytes(self) -> Size:
+        return self.sequences * self.context * self.row_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupedExperts(Operation):
+    """Gate, up and down of `active` experts over `rows` token rows: the rank with most work.
+
+    width: the slice of an expert's intermediate size that this rank holds.
+    """
+
+    family = "experts"
+    rows: Size
+    active: Size
+    hidden: int
+    width: Size
+    weight_dtype: Dtype
+    weight_bytes: float
+    activation_bytes: float = 2.0
+
+    @property
+    def flops(self) -> Size:
+        return 2 * self.rows * 3 * self.hidden * self.width
+
+    @property
+    def moved_weight_bytes(self) -> Size:
+        """Bytes of the expert weights that are read."""
+        return self.active * 3 * self.hidden * self.width * self.weight_bytes
+
+    @property
+    def activation_traffic_bytes(self) -> Size:
+        """Rows in, gate and up out, their product in and out, rows out."""
+        return self.rows * (2 * self.hidden + 4 * self.width) * self.activation_bytes
+
+    @property
+    def bytes(self) -> Size:
+        return self.moved_weight_bytes + self.activation_traffic_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small(Operation):
+    """A short memory-bound kernel: norm, rope and cache write, activation, top-k, sampling."""
+
+    family = "small"
+    moved_bytes: Size
+
+    @property
+    def bytes(self) -> Size:
+        return self.moved_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllReduce(Operation):
+    """Sum over the `num_ranks` ranks of `axis`; payload_bytes is the buffer of one rank."""
+
+    family = "all_reduce"
+    axis: str
+    num_ranks: Size
+    payload_bytes: Size
+
+    @property
+    def bytes(self) -> Size:
+        return self.payload_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gather(Operation):
+    """All-gather or reduce-scatter; payload_bytes is the whole (gathered) buffer."""
+
+    family = "gather"
+    axis: str
+    num_ranks: Size
+    payload_bytes: Size
+    reduces: bool = False
+
+    @property
+    def bytes(self) -> Size:
+        return self.payload_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange(Operation):
+    """One direction of an all-to-all of token rows: dispatch to the experts or combine back.
+
+    payload_bytes: what the busiest rank sends or receives, rows that stay on the rank included.
+    remote: the share of the payload that leaves the rank under expected routing.
+    """
+
+    family = "exchange"
+    axis: str
+    num_ranks: Size
+    payload_bytes: Size
+    remote: Size
+
+    @property
+    def bytes(self) -> Size:
+        return self.payload_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Operation):
+    """Activations to the next stage, or from the one before."""
+
+    family = "transfer"
+    axis: str
+    num_ranks: Size
+    """Stages of the pipeline; 1 is no transfer."""
+    payload_bytes: Size
+    sends: bool
+
+    @property
+    def bytes(self) -> Size:
+        return self.payload_bytes

@@ -1,0 +1,92 @@
+"""The rank program: in order, everything that one rank does for one micro-batch of one step.
+
+The same generator is summed by cost/, recorded by the graph and bound to tensors by the runtime.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from shardwright.engine.engine import Degrees, ExchangeMode
+from shardwright.layout.grid import Role
+from shardwright.model.spec import LayerKind, ModelSpec
+from shardwright.record import Size
+from shardwright.steps.attention import ACTIVATION_BYTES, norm
+from shardwright.steps.layer import attention_layer, expert_layer
+from shardwright.steps.load import Load
+from shardwright.steps.operation import AllReduce, Gather, Gemm, Operation, Small, Transfer
+
+LOGIT_BYTES = 4.0
+"""Logits are sampled in fp32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One pipeline stage: its layers as runs of (kind, how many), and whether the model starts or ends here.
+
+    A run of one layer each gives the program layer by layer; equal layers may be counted together.
+    """
+
+    runs: tuple[tuple[LayerKind, Size], ...]
+    first: bool
+    last: bool
+
+
+def rank_program(
+    model: ModelSpec, degrees: Degrees, stage: Stage, load: Load, role: Role, mode: ExchangeMode
+) -> Iterator[Operation]:
+    """The operations of one rank of `role` in `stage`.
+
+    `degrees` and the sizes of `load` may be arrays over layouts of one home.
+    """
+    if role == "experts":
+        for kind, count in stage.runs:
+            yield from _repeated(expert_layer(model, kind, degrees, load), count)
+        return
+    if stage.first:
+        yield from _embed(model, degrees, load)
+    else:
+        yield _handover(model, degrees, load, sends=False)
+    for kind, count in stage.runs:
+        yield from _repeated(attention_layer(model, kind, degrees, load, mode), count)
+    if stage.last:
+        yield from _sample(model, degrees, load)
+    else:
+        yield _handover(model, degrees, load, sends=True)
+
+
+def _repeated(operations: Iterator[Operation], times: Size) -> Iterator[Operation]:
+    return (replace(operation, times=times) for operation in operations)
+
+
+def _embed(model: ModelSpec, degrees: Degrees, load: Load) -> Iterator[Operation]:
+    payload_bytes = load.tokens * model.hidden * ACTIVATION_BYTES
+    yield Small(name="embedding", moved_bytes=2 * payload_bytes)
+    yield AllReduce(name="embedding_sum", axis="tp", num_ranks=degrees.tp, payload_bytes=payload_bytes)
+
+
+def _sample(model: ModelSpec, degrees: Degrees, load: Load) -> Iterator[Operation]:
+    """Final norm, head on the last token of each sequence, gather of the logits, sampling."""
+    yield norm(model, load, "final_norm")
+    # The head is kept in 16 bits where the layers are quantised (DeepSeek-V3's and Qwen's fp8 checkpoints).
+    head_bytes = max(2.0, model.weight_bytes)
+    yield Gemm(
+        name="head",
+        m=load.sequences,
+        n=model.vocab / degrees.tp,
+        k=model.hidden,
+        weight_dtype="bf16" if head_bytes == 2.0 else model.weight_dtype,
+        weight_bytes=head_bytes,
+    )
+    logits_bytes = load.sequences * model.vocab * LOGIT_BYTES
+    yield Gather(name="logits_gather", axis="tp", num_ranks=degrees.tp, payload_bytes=logits_bytes)
+    yield Small(name="sampling", moved_bytes=2 * logits_bytes)
+
+
+def _handover(model: ModelSpec, degrees: Degrees, load: Load, *, sends: bool) -> Transfer:
+    return Transfer(
+        name="send_stage" if sends else "receive_stage",
+        axis="pp",
+        num_ranks=degrees.pp,
+        payload_bytes=load.tokens * model.hidden * ACTIVATION_BYTES,
+        sends=sends,
+    )

@@ -1,0 +1,159 @@
+"""The rank program against counts made another way: from the weights, and by hand."""
+
+import numpy as np
+import pytest
+
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import parse_layout
+from shardwright.model.catalog import find_model
+from shardwright.model.spec import ModelSpec
+from shardwright.model.weights import weights
+from shardwright.steps.load import Load, routed_load
+from shardwright.steps.operation import AllReduce, Exchange, Gather, Gemm, GroupedExperts, Operation, Transfer
+from shardwright.steps.program import Stage, rank_program
+from shardwright.workload.routing import RoutingProfile
+from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE
+
+WHOLE = Layout()
+
+
+def load(model: ModelSpec, layout: Layout, sequences: int, phase: str = "decode", queries: int = 1) -> Load:
+    return routed_load(
+        phase,  # type: ignore[arg-type]
+        model=model,
+        degrees=layout,
+        sequences=sequences,
+        query_tokens=queries,
+        context=512,
+        routing=RoutingProfile(),
+    )
+
+
+def program(
+    model: ModelSpec, layout: Layout, sequences: int, role: str = "attention+experts", mode: str = "all_to_all"
+) -> list[Operation]:
+    stage = Stage(runs=tuple((kind, 1) for kind in model.layer_kinds), first=True, last=True)
+    return list(
+        rank_program(model, layout, stage, load(model, layout, sequences), role, mode)  # type: ignore[arg-type]
+    )
+
+
+def total(operations: list[Operation], kinds: tuple[type[Operation], ...], what: str) -> float:
+    return float(sum(op.times * getattr(op, what) for op in operations if isinstance(op, kinds)))
+
+
+@pytest.mark.parametrize("model", [DENSE, SMALL_MOE, LATENT, REFERENCE, find_model("DeepSeek-V3")])
+def test_a_decode_step_multiplies_every_active_weight_once_a_token(model: ModelSpec) -> None:
+    """2 FLOP a token for each active parameter that is a matrix: all but norms, biases and the embedding."""
+    tokens = 7
+    active = 0
+    for row in weights(model):
+        if len(row.shape) == 2 and row.part != "embedding":
+            share = 1.0 if not row.num_experts else model.experts.top_k / row.num_experts  # type: ignore[union-attr]
+            active += row.num_elements * share
+    done = total(program(model, WHOLE, tokens), (Gemm, GroupedExperts), "flops")
+    assert done == pytest.approx(2 * tokens * active, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", [DENSE, SMALL_MOE, LATENT])
+def test_tp_ranks_share_the_gemms(model: ModelSpec) -> None:
+    """What TP slices adds up over its ranks; what it replicates (router, MLA's down-projection) does not."""
+    replicated = {"router", "latent_down"}
+
+    def sliced(operations: list[Operation]) -> float:
+        return sum(float(op.flops) for op in operations if isinstance(op, Gemm) and op.name not in replicated)
+
+    one = sliced(program(model, WHOLE, 8))
+    split = sliced(program(model, Layout(tp=2, etp=2 if model.experts else 1), 8))
+    assert 2 * split == pytest.approx(one)
+
+
+def test_kv_projections_are_replicated_beyond_the_kv_heads() -> None:
+    """8 KV heads... here 2: at tp 8 each rank keeps a whole one, so qkv is wider than an eighth."""
+    qkv = next(op for op in program(SMALL_MOE, Layout(tp=8, etp=8), 1) if op.name == "qkv")
+    assert isinstance(qkv, Gemm)
+    assert qkv.n == (8 / 8 + 2 * 1) * 32
+
+
+def test_equal_layers_counted_together_are_the_layers_one_by_one() -> None:
+    layout = parse_layout("tp2.dp2/ep4")
+    together = Stage(runs=(("dense", 1), ("moe", 4)), first=True, last=False)
+    one_by_one = Stage(runs=tuple((kind, 1) for kind in LATENT.layer_kinds), first=True, last=False)
+    tokens = load(LATENT, layout, 6)
+    sums = [
+        sum(
+            op.times * (op.flops + op.bytes)
+            for op in rank_program(LATENT, layout, stage, tokens, "attention+experts", "all_to_all")
+        )
+        for stage in (together, one_by_one)
+    ]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-12)
+
+
+def test_communication_of_the_reference_layout_by_hand() -> None:
+    """tp2.dp2.pp2/ep4, 32 sequences a micro-batch: per layer 2 sums over tp, dispatch and combine over 4."""
+    layout = parse_layout("tp2.dp2.pp2/ep4")
+    stage = Stage(runs=(("moe", 8),), first=True, last=False)
+    found = list(
+        rank_program(REFERENCE, layout, stage, load(REFERENCE, layout, 32), "attention+experts", "all_to_all")
+    )
+    row_bytes = 4096 * 2
+    sums = [op for op in found if isinstance(op, AllReduce)]
+    assert sum(op.times for op in sums) == 1 + 2 * 8
+    assert {float(op.payload_bytes) for op in sums} == {32 * row_bytes}
+    exchanges = [op for op in found if isinstance(op, Exchange)]
+    assert [(op.name, op.times, op.num_ranks, op.remote) for op in exchanges] == [
+        ("dispatch", 8, 4, 0.75),
+        ("combine", 8, 4, 0.75),
+    ]
+    # each rank sends its half of 32 tokens, two rows a token; the busiest one receives a little more
+    assert 16 * 2 * row_bytes <= float(exchanges[0].payload_bytes) <= 1.5 * 16 * 2 * row_bytes
+    sends = [op for op in found if isinstance(op, Transfer)]
+    assert [(op.sends, op.payload_bytes) for op in sends] == [(True, 32 * row_bytes)]
+
+
+def test_gathering_exchange_moves_all_tokens_and_no_top_k() -> None:
+    """vLLM's default: with dp, every rank gathers the tokens of all dp ranks; without, nothing is exchanged."""
+    row_bytes = REFERENCE.hidden * 2
+    gathers = [
+        op
+        for op in program(REFERENCE, parse_layout("tp2.dp2/ep4"), 16, mode="gather")
+        if isinstance(op, Gather) and op.num_ranks > 1 and op.name != "logits_gather"
+    ]
+    assert {(op.name, float(op.payload_bytes), int(op.num_ranks)) for op in gathers} == {
+        ("ep_gather", 32 * row_bytes, 4),
+        ("ep_scatter", 32 * row_bytes, 4),
+        ("sequence_gather", 16 * row_bytes, 2),
+    }
+    alone = program(REFERENCE, parse_layout("tp4/ep4"), 16, mode="gather")
+    assert all(op.num_ranks == 1 for op in alone if isinstance(op, Gather) and op.name != "logits_gather")
+
+
+def test_own_expert_gpus_compute_only_experts() -> None:
+    layout = parse_layout("tp2.dp2+ep4")
+    attention = program(REFERENCE, layout, 8, role="attention")
+    experts = program(REFERENCE, layout, 8, role="experts")
+    assert {op.name for op in experts} == {"dispatch", "experts", "combine"}
+    assert not any(isinstance(op, GroupedExperts) for op in attention)
+    paid = [[float(op.payload_bytes) for op in side if isinstance(op, Exchange)] for side in (attention, experts)]
+    assert paid[0] == paid[1], "both sides see the same exchange"
+    rows = [float(op.rows) for op in experts if isinstance(op, GroupedExperts)]
+    assert len(rows) == 16 and all(row >= 8 * 2 * 2 / 4 for row in rows)
+
+
+def test_sizes_may_be_arrays_over_layouts() -> None:
+    class Many:
+        tp, dp, pp = np.array([1, 2, 4]), np.array([4, 2, 1]), 1
+        ep, etp, edp = np.array([4, 4, 4]), np.array([1, 1, 1]), np.array([1, 1, 1])
+        copies, redundant, home = 1, 0, "folded"
+
+    many = total_by_layout(Many())
+    for index, text in enumerate(("dp4/ep4", "tp2.dp2/ep4", "tp4/ep4")):
+        assert many[index] == pytest.approx(total_by_layout(parse_layout(text)), rel=1e-12)
+
+
+def total_by_layout(degrees: object) -> np.ndarray:
+    stage = Stage(runs=(("moe", 4),), first=True, last=True)
+    tokens = load(SMALL_MOE, degrees, 8)  # type: ignore[arg-type]
+    found = rank_program(SMALL_MOE, degrees, stage, tokens, "attention+experts", "all_to_all")  # type: ignore[arg-type]
+    return np.asarray(sum(op.times * (op.flops + op.bytes) for op in found))
