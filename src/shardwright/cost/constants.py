@@ -1,0 +1,92 @@
+"""The operator constants and where they come from: cost/constants.yaml as records."""
+
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+from shardwright.record import Record
+
+
+class GemmConstants(Record):
+    """Of one operand width. eq: efficiency of quantising the activations; None where they are not."""
+
+    t0: float
+    ec: float
+    em: float
+    k0: float
+    eq: float | None = None
+
+
+class DecodeConstants(Record):
+    t0: float
+    wave: float
+    em: float
+    kl: float
+    ec: float | None = None
+
+
+class PrefillConstants(Record):
+    t0: float
+    ec: float
+    em: float
+    ks: float
+
+
+class ExpertConstants(Record):
+    t0: float
+    ec: float
+    em: float
+    ea: float
+
+
+class SmallConstants(Record):
+    t0: float
+    em: float
+
+
+class CollectiveConstants(Record):
+    a: float
+    b: float
+    s: float
+    e: float
+
+
+class Intervals(Record):
+    """Multiplicative half-widths of a 90 % interval, and what widens them."""
+
+    tpot: float
+    ttft: float
+    other_device: float
+    other_vendor: float
+    several_nodes: float
+    pipeline: float
+
+
+class Constants(Record):
+    """All forms and symbols are explained at the head of constants.yaml. Times in microseconds."""
+
+    fitted_on: str
+    source: str
+    date: str
+    padding_rows: int
+    power: float
+    gemm: dict[str, GemmConstants]
+    decode: DecodeConstants
+    prefill: PrefillConstants
+    latent: DecodeConstants
+    experts: ExpertConstants
+    small: SmallConstants
+    collective: dict[str, CollectiveConstants]
+    intervals: Intervals
+
+    def collective_for(self, device: str) -> CollectiveConstants:
+        """The device's own constants, else those of the device that all was fitted on."""
+        return self.collective.get(device, self.collective[self.fitted_on])
+
+
+@cache
+def constants() -> Constants:
+    """The shipped constants, read once."""
+    text = files("shardwright.cost").joinpath("constants.yaml").read_text(encoding="utf-8")
+    return Constants.model_validate(yaml.safe_load(text))

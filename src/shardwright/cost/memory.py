@@ -1,0 +1,240 @@
+"""Memory of a rank, part by part, for every role and stage; and what is left for the KV cache.
+
+Weights come from the rows of model/weights.py through the sharding rules, so that they equal what a rank
+loads. The budget and what the engine keeps for itself come from its memory rule.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from shardwright.cluster.cluster import Cluster
+from shardwright.cluster.device import Device
+from shardwright.cost.step import stages
+from shardwright.engine.engine import Degrees, Engine, MemoryRule, SchedulerLimits
+from shardwright.layout.grid import Role
+from shardwright.layout.placement import max_slots
+from shardwright.layout.shards import local_elements
+from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
+from shardwright.model.spec import GQA, LayerKind, ModelSpec
+from shardwright.model.weight import Weight
+from shardwright.model.weights import layer_weights, output_head, weights
+from shardwright.record import Size
+from shardwright.steps.attention import ACTIVATION_BYTES
+from shardwright.steps.program import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankMemory:
+    """Bytes on the fullest rank of one role in one stage. Numbers, or arrays over layouts."""
+
+    role: Role
+    stage: str
+    dense_weights: Size
+    expert_weights: Size
+    embedding: Size
+    head: Size
+    activations: Size
+    sampler: Size
+    buffers: Size
+    runtime: Size
+    kv: Size
+    """KV cache of the load: every sequence at its full length."""
+    kv_bytes_per_token: Size
+    """Of the rank's layers; 0 where it keeps no KV."""
+    limit: float
+    """Bytes of the device, times the engine's utilisation where that counts all of it."""
+    share_of_free: float = 1.0
+    """The share of what is left that becomes KV, where the utilisation counts only that."""
+
+    @property
+    def weights(self) -> Size:
+        return self.dense_weights + self.expert_weights + self.embedding + self.head
+
+    @property
+    def fixed(self) -> Size:
+        """All but KV."""
+        return self.weights + self.activations + self.sampler + self.buffers + self.runtime
+
+    @property
+    def used(self) -> Size:
+        return self.fixed + self.kv
+
+    @property
+    def left_for_kv(self) -> Size:
+        """Bytes that the engine has for KV; negative when the weights alone do not fit."""
+        return self.share_of_free * (self.limit - self.fixed)
+
+    @property
+    def over_budget(self) -> Size:
+        """Bytes by which the KV of the load overshoots what is left for it; <= 0 fits."""
+        return self.kv - self.left_for_kv
+
+    def kv_tokens(self, block_tokens: int) -> Size:
+        """Tokens of KV that fit, in whole blocks."""
+        per_block = np.maximum(self.kv_bytes_per_token * block_tokens, 1e-9)
+        return np.floor(np.maximum(self.left_for_kv, 0) / per_block) * block_tokens
+
+
+def rank_memories(
+    model: ModelSpec,
+    engine: Engine,
+    cluster: Cluster,
+    degrees: Degrees,
+    layers: tuple[int, ...],
+    *,
+    sequences: Size,
+    tokens_per_sequence: int,
+) -> Iterator[RankMemory]:
+    """The memory of each role in each kind of stage (equal stages once).
+
+    sequences: on one attention rank, all its micro-batches together, each tokens_per_sequence long.
+    """
+    site = _Site(model=model, rule=engine.memory, device=cluster.device, degrees=degrees)
+    distinct = Counter(stages(model, layers))
+    for stage in distinct:
+        yield _attention_rank(site, stage, sequences=sequences, tokens=tokens_per_sequence)
+        if degrees.home == "per_stage" and _num_moe(stage):
+            yield _expert_rank(site, _num_moe(stage), _stage_name(stage))
+    if degrees.home == "shared":
+        yield _expert_rank(site, sum(how_many * _num_moe(s) for s, how_many in distinct.items()), "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Site:
+    """What every part of the sum looks at."""
+
+    model: ModelSpec
+    rule: MemoryRule
+    device: Device
+    degrees: Degrees
+
+    @property
+    def limits(self) -> SchedulerLimits:
+        return self.rule.limits_on(self.device)
+
+    @property
+    def slots(self) -> Size:
+        """Expert slots of the fullest rank."""
+        experts = self.model.experts
+        return max_slots(experts.num_experts, self.degrees.redundant, self.degrees.ep) if experts else 0
+
+    @property
+    def allowance(self) -> dict[str, float]:
+        """limit and share_of_free of the memory rule."""
+        total = float(self.device.memory_bytes)
+        if self.rule.of == "device":
+            return {"limit": total * self.rule.utilisation}
+        return {"limit": total, "share_of_free": self.rule.utilisation}
+
+    def bytes_of(self, rows: Iterable[Weight]) -> Size:
+        """Bytes of the rows on the rank that holds most of them."""
+        total: Size = 0.0
+        for row in rows:
+            total = total + local_elements(row, self.degrees, self.slots) * row.bytes_per_element
+        return total
+
+    def layer_bytes(self, kind: LayerKind, *, experts: bool) -> Size:
+        """Bytes of one layer of `kind`: of its experts, or of all else."""
+        rows = layer_weights(self.model, self.model.layer_kinds.index(kind))
+        return self.bytes_of(row for row in rows if (row.part == "expert") == experts)
+
+
+def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) -> RankMemory:
+    model, rule, degrees = site.model, site.rule, site.degrees
+    folded = degrees.home == "folded"
+    row = sum(count for _, count in stage.runs) * kv_bytes_per_token_per_layer_per_rank(model, degrees.tp)
+    blocks = -(-tokens // rule.block_tokens)
+    sampler = rule.sampler_bytes_per_logit * site.limits.max_sequences * model.vocab if stage.last else 0.0
+    outer = [weight for weight in weights(model) if weight.layer is None]
+    head = [weight for weight in outer if weight.part in ("norm", "head")]
+    if model.tied_embeddings and not stage.first:
+        head.append(output_head(model))
+    return RankMemory(
+        role="attention+experts" if folded and model.experts else "attention",
+        stage=_stage_name(stage),
+        dense_weights=_sum(count * site.layer_bytes(kind, experts=False) for kind, count in stage.runs),
+        expert_weights=_sum(count * site.layer_bytes(kind, experts=True) for kind, count in stage.runs)
+        if folded
+        else 0.0,
+        embedding=site.bytes_of(w for w in outer if w.part == "embedding") if stage.first else 0.0,
+        head=site.bytes_of(head) if stage.last else 0.0,
+        # The sampler runs after the forward pass: the larger of the two is what counts.
+        activations=np.maximum(0.0, _forward_peak(site) - sampler),
+        sampler=sampler,
+        buffers=_exchange_buffers(site),
+        runtime=_runtime(rule, degrees),
+        kv=sequences * blocks * rule.block_tokens * row,
+        kv_bytes_per_token=row,
+        **site.allowance,
+    )
+
+
+def _expert_rank(site: _Site, num_layers: Size, name: str) -> RankMemory:
+    experts, degrees = site.model.experts, site.degrees
+    assert experts is not None
+    rows = site.limits.max_batched_tokens * degrees.dp / degrees.edp * experts.top_k / degrees.ep
+    width = 3 * experts.width / degrees.etp + 2 * site.model.hidden
+    return RankMemory(
+        role="experts",
+        stage=name,
+        dense_weights=0.0,
+        expert_weights=num_layers * site.layer_bytes("moe", experts=True),
+        embedding=0.0,
+        head=0.0,
+        activations=rows * width * ACTIVATION_BYTES,
+        sampler=0.0,
+        buffers=_exchange_buffers(site),
+        runtime=site.rule.runtime_bytes_grouped,
+        kv=0.0,
+        kv_bytes_per_token=0.0,
+        **site.allowance,
+    )
+
+
+def _stage_name(stage: Stage) -> str:
+    ends = {(True, True): "only", (True, False): "first", (False, True): "last", (False, False): "middle"}
+    return ends[stage.first, stage.last]
+
+
+def _num_moe(stage: Stage) -> Size:
+    return _sum(count for kind, count in stage.runs if kind == "moe")
+
+
+def _sum(sizes: Iterable[Size]) -> Size:
+    return sum(sizes, start=cast(Size, 0))
+
+
+def _forward_peak(site: _Site) -> Size:
+    """Activations alive at once in a step of max_batched_tokens: two rows and the widest block."""
+    model, degrees, tokens = site.model, site.degrees, site.limits.max_batched_tokens
+    if site.rule.activation_bytes_per_token is not None:
+        return tokens * site.rule.activation_bytes_per_token
+    shape = model.attention
+    if isinstance(shape, GQA):
+        attention = (shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim / degrees.tp
+    else:
+        attention = shape.num_heads * (shape.qk_nope_head_dim + shape.qk_rope_head_dim) / degrees.tp
+    widest = np.maximum(attention, 3 * model.dense_width / degrees.tp)
+    if model.experts is not None and degrees.home == "folded":
+        rows = degrees.dp / degrees.edp * model.experts.top_k / degrees.ep
+        widest = np.maximum(widest, rows * (3 * model.experts.width / degrees.etp + model.hidden))
+    return tokens * (widest + 2 * model.hidden) * ACTIVATION_BYTES
+
+
+def _exchange_buffers(site: _Site) -> Size:
+    """One send and one receive buffer of the gathered tokens, where tokens are exchanged at all."""
+    degrees = site.degrees
+    if site.model.experts is None:
+        return 0.0
+    gathered = site.limits.max_batched_tokens * degrees.dp * site.model.hidden * ACTIVATION_BYTES
+    exchanged = (np.asarray(degrees.dp) > 1) | (degrees.home != "folded")
+    return np.where(exchanged, 2 * gathered / degrees.edp, 0.0)
+
+
+def _runtime(rule: MemoryRule, degrees: Degrees) -> Size:
+    alone = np.asarray(degrees.tp * degrees.dp * degrees.pp) == 1
+    return np.where(alone, rule.runtime_bytes_alone, rule.runtime_bytes_grouped)

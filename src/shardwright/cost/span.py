@@ -1,0 +1,104 @@
+"""How many nodes the groups of each axis touch, for one layout or for arrays of them.
+
+Groups are built of blocks of neighbouring ranks at a fixed stride, starting at multiples of a period.
+Exact where blocks do not straddle nodes (every layout whose degrees divide the node); else never too few.
+The exact groups of a single layout are layout/grid.py's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shardwright.engine.engine import Degrees, Engine
+from shardwright.record import Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """Groups of `count` blocks of `block` neighbouring ranks, their starts `stride` apart.
+
+    `lanes` such groups lie side by side, `lane_stride` apart, and all repeats every `period` ranks.
+    """
+
+    block: Size
+    count: Size = 1
+    stride: Size = 1
+    lanes: Size = 1
+    lane_stride: Size = 1
+    period: Size
+
+
+def axis_nodes(engine: Engine, degrees: Degrees, gpus_per_node: int) -> dict[str, Size]:
+    """Nodes that the worst group of each axis touches."""
+    num_gpus = _copy_gpus(degrees) * degrees.copies
+    return {
+        axis: nodes_touched(pattern, num_gpus, gpus_per_node)
+        for axis, pattern in _patterns(engine, degrees).items()
+    }
+
+
+def nodes_touched(pattern: Pattern, num_gpus: Size, gpus_per_node: int) -> Size:
+    """The most nodes that one group of the pattern touches."""
+    stride = np.where(np.asarray(pattern.count) > 1, pattern.stride, 1)
+    reach = (pattern.count - 1) * stride + pattern.block - 1
+    period, lanes = np.asarray(pattern.period), np.asarray(pattern.lanes)
+    shift = np.where(period < num_gpus, np.gcd(period, gpus_per_node), gpus_per_node)
+    worst: Size = np.ones(np.broadcast(reach, shift).shape)
+    for base in range(gpus_per_node):
+        occurs = base % shift == 0
+        if not occurs.any():
+            continue
+        for lane in range(min(gpus_per_node, int(lanes.max()))):
+            first = (base + lane * np.asarray(pattern.lane_stride)) % gpus_per_node
+            touched = (first + reach) // gpus_per_node + 1
+            worst = np.where(occurs & (lane < lanes), np.maximum(worst, touched), worst)
+    # Blocks a node or more apart do not touch the nodes between them.
+    block = np.maximum(pattern.block, 1)
+    aligned = (gpus_per_node % block == 0) | (block % gpus_per_node == 0)
+    straddled = (gpus_per_node + block - 2) // gpus_per_node + 1
+    apart = pattern.count * np.where(aligned, -(-block // gpus_per_node), straddled)
+    return np.where(stride >= gpus_per_node, np.minimum(worst, apart), worst)
+
+
+def _copy_gpus(degrees: Degrees) -> Size:
+    experts = degrees.etp * degrees.ep * degrees.edp
+    own = {"folded": 0, "per_stage": degrees.pp * experts, "shared": experts}[degrees.home]
+    return degrees.pp * degrees.tp * degrees.dp + own
+
+
+def _patterns(engine: Engine, degrees: Degrees) -> dict[str, Pattern]:
+    tp, dp, pp = degrees.tp, degrees.dp, degrees.pp
+    attention = tp * dp
+    copy = _copy_gpus(degrees)
+    if degrees.home != "folded":
+        stage = attention + (degrees.etp * degrees.ep * degrees.edp if degrees.home == "per_stage" else 0)
+        whole = stage if degrees.home == "per_stage" else copy
+        aligned = np.gcd(np.gcd(tp, stage), copy)
+        return {
+            "tp": Pattern(block=tp, period=aligned),
+            "dp": Pattern(block=1, count=dp, stride=tp, lanes=tp, period=np.gcd(stage, copy)),
+            "exchange": Pattern(block=whole, period=whole),
+            "pp": Pattern(block=copy, period=copy),
+        }
+    if engine.rank_order.index("dp") < engine.rank_order.index("pp"):
+        spread = pp * tp
+        experts = Pattern(block=tp, count=dp, stride=spread, lanes=pp, lane_stride=tp, period=copy)
+        return {
+            "tp": Pattern(block=tp, period=tp),
+            "dp": Pattern(block=1, count=dp, stride=spread, lanes=spread, period=copy),
+            "ep": experts,
+            "etp": experts,
+            "exchange": experts,
+            "pp": Pattern(block=spread, period=spread),
+        }
+    exchange = Pattern(
+        block=1, count=degrees.ep, stride=degrees.etp, lanes=degrees.etp, period=degrees.ep * degrees.etp
+    )
+    return {
+        "tp": Pattern(block=tp, period=tp),
+        "dp": Pattern(block=1, count=dp, stride=tp, lanes=tp, period=attention),
+        "ep": exchange,
+        "etp": Pattern(block=degrees.etp, period=degrees.etp),
+        "exchange": exchange,
+        "pp": Pattern(block=copy, period=copy),
+    }

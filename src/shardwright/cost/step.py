@@ -1,0 +1,155 @@
+"""A step's seconds: the rank program summed, stage by stage.
+
+Pipelines: with m micro-batches in flight over p stages, each must pass all stages before its next step,
+and each stage serves m of them a cycle; so a cycle takes max(sum of stage times, m x slowest stage).
+With equal stages that is p t for m <= p (idle share 1 - m / p) and m t beyond.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import cast
+
+import numpy as np
+
+from shardwright.cluster.device import Device
+from shardwright.cost.collectives import (
+    Wires,
+    all_reduce_seconds,
+    exchange_seconds,
+    gather_seconds,
+    transfer_seconds,
+)
+from shardwright.cost.compute import attention_seconds, experts_seconds, gemm_seconds, small_seconds
+from shardwright.cost.constants import Constants, constants
+from shardwright.engine.engine import Degrees, Engine
+from shardwright.layout.grid import Role
+from shardwright.model.spec import ModelSpec
+from shardwright.record import Size
+from shardwright.steps.load import Load
+from shardwright.steps.operation import (
+    COMMUNICATION,
+    AllReduce,
+    Attention,
+    Exchange,
+    Family,
+    Gather,
+    Gemm,
+    GroupedExperts,
+    Operation,
+    Small,
+    Transfer,
+)
+from shardwright.steps.program import Stage, rank_program
+
+Seconds = dict[Family, Size]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """One step of all micro-batches, in seconds.
+
+    pass_s: one micro-batch through all stages. slowest_stage_s: the busiest stage, one micro-batch.
+    cycle_s: from a sequence's token to its next. families: pass_s by family, expert GPUs included.
+    """
+
+    pass_s: Size
+    slowest_stage_s: Size
+    cycle_s: Size
+    families: Seconds
+
+    @property
+    def communication_fraction(self) -> Size:
+        """Exposed communication as a share of a pass; nothing overlaps in a serial program."""
+        return sum(self.families[f] for f in self.families if f in COMMUNICATION) / self.pass_s
+
+
+def operation_seconds(operation: Operation, device: Device, wires: Wires, law: Constants) -> Size:
+    """Seconds of one time of one operation."""
+    match operation:
+        case Gemm():
+            return gemm_seconds(operation, device, law)
+        case Attention():
+            return attention_seconds(operation, device, law)
+        case GroupedExperts():
+            return experts_seconds(operation, device, law)
+        case Small():
+            return small_seconds(operation, device, law)
+        case AllReduce():
+            return all_reduce_seconds(operation, wires)
+        case Gather():
+            return gather_seconds(operation, wires)
+        case Exchange():
+            return exchange_seconds(operation, wires)
+        case Transfer():
+            return transfer_seconds(operation, wires)
+    raise AssertionError(f"no cost for {operation.name}")
+
+
+def program_seconds(operations: Iterable[Operation], wires: Wires) -> Seconds:
+    """Seconds by family of a program run serially."""
+    device, law = wires.cluster.device, constants()
+    families: Seconds = {}
+    for operation in operations:
+        seconds = operation.times * operation_seconds(operation, device, wires, law)
+        families[operation.family] = families.get(operation.family, 0.0) + seconds
+    return families
+
+
+def stages(model: ModelSpec, layers: tuple[int, ...]) -> list[Stage]:
+    """The stages of a pipeline, equal neighbouring layers counted together."""
+    start, found = 0, []
+    for index, count in enumerate(layers):
+        kinds = model.layer_kinds[start : start + count]
+        runs = tuple((kind, len(list(run))) for kind, run in groupby(kinds))
+        found.append(Stage(runs=runs, first=index == 0, last=index == len(layers) - 1))
+        start += count
+    return found
+
+
+def step_cost(
+    model: ModelSpec,
+    engine: Engine,
+    degrees: Degrees,
+    layers: tuple[int, ...],
+    load: Load,
+    micro_batches: Size,
+    wires: Wires,
+) -> StepCost:
+    """The step of `micro_batches` micro-batches of `load` each through stages of `layers` layers.
+
+    `degrees`, `load` and `micro_batches` may be arrays over layouts of one home and one pp. Equal stages
+    are priced once.
+    """
+    families: Seconds = {}
+    pass_s: Size = 0.0
+    slowest: Size = 0.0
+    expert_total: Size = 0.0
+    shared_experts = degrees.home == "shared"
+    for stage, how_many in Counter(stages(model, layers)).items():
+        role: Role = "attention+experts" if degrees.home == "folded" else "attention"
+        own = program_seconds(rank_program(model, degrees, stage, load, role, engine.exchange), wires)
+        remote: Seconds = {}
+        if degrees.home != "folded":
+            # Both sides take part in an exchange: its seconds stand in the attention rank's program.
+            program = rank_program(model, degrees, stage, load, "experts", engine.exchange)
+            remote = program_seconds((op for op in program if op.family == "experts"), wires)
+        stage_s = _sum(own) + _sum(remote)
+        exchange_s = own.get("exchange", 0.0)
+        expert_busy = _sum(remote) + exchange_s
+        expert_total = expert_total + how_many * expert_busy
+        busiest = np.maximum(_sum(own), 0.0 if shared_experts else expert_busy)
+        slowest = np.maximum(slowest, busiest)
+        pass_s = pass_s + how_many * stage_s
+        for part in (own, remote):
+            for family, seconds in part.items():
+                families[family] = families.get(family, 0.0) + how_many * seconds
+    if shared_experts:
+        slowest = np.maximum(slowest, expert_total)
+    cycle_s = np.maximum(pass_s, micro_batches * slowest)
+    return StepCost(pass_s=pass_s, slowest_stage_s=slowest, cycle_s=cycle_s, families=families)
+
+
+def _sum(families: Seconds) -> Size:
+    return sum(families.values(), start=cast(Size, 0.0))

@@ -1,0 +1,55 @@
+"""What a document says of its own deployment. The auditor holds every claim against the inputs."""
+
+from shardwright.record import Count, CountOrZero, Fraction, Positive, Record
+
+
+class GpuMap(Record):
+    """Which GPUs of one copy do what, as a document assigns them."""
+
+    attention: tuple[tuple[CountOrZero, ...], ...] = ()
+    """GPUs of each pipeline stage."""
+    experts: tuple[CountOrZero, ...] = ()
+    """GPUs that hold experts only, for all stages."""
+
+
+class StrategyClaim(Record):
+    """A strategy that the document speaks of, and the GPUs it says that needs."""
+
+    layout: str
+    gpus: Count
+
+
+class Claims(Record):
+    """Stated figures. Absent ones are not audited. Ratios and shares are held to the digits given."""
+
+    gpus: Count | None = None
+    gpu_utilisation: Fraction | None = None
+    """GPUs used over GPUs of the cluster."""
+    spare_gpus: CountOrZero | None = None
+    replicas: Count | None = None
+    micro_batches: Count | None = None
+    modules: Count | None = None
+    experts_per_gpu: Positive | None = None
+    layers_per_stage: Positive | None = None
+    sequences_per_replica: Positive | None = None
+    model_gb: Positive | None = None
+    parameters_billion: Positive | None = None
+    memory_gb: Positive | None = None
+    """Used memory a GPU, GB = 10^9 bytes."""
+    memory_utilisation: Fraction | None = None
+    memory_headroom: Fraction | None = None
+    tpot_ms: Positive | None = None
+    """The document's latency, read as the time between two tokens of a sequence."""
+    ttft_ms: Positive | None = None
+    latency_gain: Positive | None = None
+    """Target latency over claimed latency."""
+    latency_reduction: Fraction | None = None
+    """1 - claimed over target latency."""
+    throughput_tokens_per_s: Positive | None = None
+    throughput_gain: Positive | None = None
+    """Claimed over target throughput."""
+    communication_fraction: Fraction | None = None
+    communication_gain: Positive | None = None
+    """Target over claimed communication share."""
+    gpu_map: GpuMap | None = None
+    strategies: tuple[StrategyClaim, ...] = ()

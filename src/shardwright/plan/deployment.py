@@ -1,0 +1,210 @@
+"""The deployment: model, cluster, load, targets and engine, resolved from a file or from options.
+
+What the user leaves open is filled in and listed among the assumptions, which every output prints.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from shardwright.cluster.catalog import build_cluster
+from shardwright.cluster.cluster import Cluster
+from shardwright.engine.catalog import ENGINES
+from shardwright.errors import InputError
+from shardwright.model.catalog import find_model
+from shardwright.model.hf import read_config
+from shardwright.model.spec import ModelSpec
+from shardwright.plan.claims import Claims
+from shardwright.plan.yamlfile import YamlFile
+from shardwright.record import Count, CountOrZero, Record, validated
+from shardwright.workload.routing import RoutingProfile
+from shardwright.workload.workload import Targets, Workload
+
+Objective = Literal["throughput_per_gpu", "latency", "fewest_gpus"]
+
+ANY_ENGINE = "any"
+
+T = TypeVar("T")
+
+DEFAULT_BATCH = 128
+DEFAULT_INPUT_TOKENS = 1024
+DEFAULT_OUTPUT_TOKENS = 512
+
+
+class Deployment(Record):
+    """Everything a plan is computed from."""
+
+    name: str
+    model: ModelSpec
+    cluster: Cluster
+    workload: Workload
+    targets: Targets = Targets()
+    objective: Objective = "throughput_per_gpu"
+    reserve_gpus: CountOrZero = 0
+    engine: str = "vllm"
+    layout: str | None = None
+    """A strategy as written: to audit, or to use as it is."""
+    claims: Claims | None = None
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def usable_gpus(self) -> int:
+        """GPUs of the cluster less the reserve."""
+        return self.cluster.num_gpus - self.reserve_gpus
+
+
+class _WorkloadFields(Record):
+    batch: Count | None = None
+    concurrency: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    max_model_len: Count | None = None
+    routing: RoutingProfile = RoutingProfile()
+
+
+class _ClusterFields(Record):
+    gpu: str | dict[str, Any]
+    nodes: Count = 1
+    gpus_per_node: Count = 8
+    scale_up: str | dict[str, Any] | None = None
+    scale_out: str | dict[str, Any] | None = None
+
+
+class _Reserve(Record):
+    gpus: CountOrZero = 0
+
+
+class _DeploymentFields(Record):
+    name: str = Field(default="", max_length=200)
+    model: str | dict[str, Any]
+    cluster: str | _ClusterFields
+    workload: _WorkloadFields = _WorkloadFields()
+    targets: Targets = Targets()
+    objective: Objective = "throughput_per_gpu"
+    reserve: _Reserve = _Reserve()
+    engine: str = "vllm"
+    layout: str | None = Field(default=None, max_length=200)
+    claims: Claims | None = None
+    assumptions: tuple[str, ...] = ()
+
+
+def read_deployment(path: Path, overrides: Mapping[str, Any] | None = None) -> Deployment:
+    """The deployment in a YAML or JSON file; `overrides` replace its fields.
+
+    Raises InputError that names field, value, what is allowed, file and line.
+    """
+    file = YamlFile(path)
+    try:
+        values = {**file.values, **(overrides or {})}
+        return resolve(values, folder=path.parent, default_name=path.stem)
+    except InputError as error:
+        raise InputError(
+            error.field, error.value, error.allowed, where=error.where or file.where(error.field)
+        ) from None
+
+
+def resolve(
+    values: Mapping[str, Any], *, folder: Path = Path(), default_name: str = "deployment"
+) -> Deployment:
+    """A deployment from plain values; paths of model folders are relative to `folder`.
+
+    Raises InputError.
+    """
+    fields = validated(_DeploymentFields, dict(values))
+    model, model_notes = _prefixed("model", lambda: _model(fields.model, folder))
+    cluster, cluster_notes = _prefixed("cluster", lambda: _cluster(fields.cluster))
+    workload, workload_notes = _workload(fields.workload, model)
+    if fields.engine not in (*ENGINES, ANY_ENGINE):
+        raise InputError("engine", fields.engine, f"one of {', '.join(ENGINES)}, {ANY_ENGINE}")
+    if fields.reserve.gpus >= cluster.num_gpus:
+        raise InputError(
+            "reserve.gpus", fields.reserve.gpus, f"fewer than the {cluster.num_gpus} GPUs of the cluster"
+        )
+    notes = list(fields.assumptions) + model_notes + list(cluster_notes) + workload_notes
+    if "engine" not in values:
+        notes.append("engine: vllm, unstated")
+    return Deployment(
+        name=fields.name or default_name,
+        model=model,
+        cluster=cluster,
+        workload=workload,
+        targets=fields.targets,
+        objective=fields.objective,
+        reserve_gpus=fields.reserve.gpus,
+        engine=fields.engine,
+        layout=fields.layout,
+        claims=fields.claims,
+        assumptions=tuple(notes),
+    )
+
+
+def _prefixed(field: str, build: Callable[[], T]) -> T:
+    """`build()`, its complaints placed under `field`."""
+    try:
+        return build()
+    except InputError as error:
+        path = error.field if error.field.split(".")[0] == field else f"{field}.{error.field}"
+        raise InputError(path, error.value, error.allowed, where=error.where) from None
+
+
+def _model(given: str | dict[str, Any], folder: Path) -> tuple[ModelSpec, list[str]]:
+    if isinstance(given, dict):
+        values = {"name": "stated model", "family": "generic", "source": "stated in the deployment", **given}
+        attention = values.get("attention")
+        if isinstance(attention, dict):
+            values["attention"] = {"kind": "gqa", **attention}
+        return validated(ModelSpec, values), []
+    path = folder / given
+    if path.is_dir() or path.suffix == ".json":
+        config = path / "config.json" if path.is_dir() else path
+        return read_config(config, name=path.resolve().name, where=str(config)), []
+    return find_model(given), []
+
+
+def _cluster(given: str | _ClusterFields) -> tuple[Cluster, tuple[str, ...]]:
+    if isinstance(given, str):
+        raise InputError(
+            "cluster", given, "gpu, nodes and gpus_per_node (detection of this machine is not built yet)"
+        )
+    return build_cluster(
+        gpu=given.gpu,
+        nodes=given.nodes,
+        gpus_per_node=given.gpus_per_node,
+        scale_up=given.scale_up,
+        scale_out=given.scale_out,
+    )
+
+
+def _workload(given: _WorkloadFields, model: ModelSpec) -> tuple[Workload, list[str]]:
+    if given.batch is not None and given.concurrency is not None:
+        raise InputError("workload.concurrency", given.concurrency, "either batch or concurrency, not both")
+    notes: list[str] = []
+
+    def stated_or(field: str, stated: int | None, default: int) -> int:
+        if stated is not None:
+            return stated
+        notes.append(f"workload.{field}: {default}, unstated")
+        return default
+
+    batch = stated_or("batch", given.batch or given.concurrency, DEFAULT_BATCH)
+    output = stated_or(
+        "output_tokens", given.output_tokens, min(DEFAULT_OUTPUT_TOKENS, model.max_positions // 2)
+    )
+    prompt = stated_or(
+        "input_tokens", given.input_tokens, min(DEFAULT_INPUT_TOKENS, model.max_positions // 2)
+    )
+    length = stated_or("max_model_len", given.max_model_len, prompt + output)
+    if length > model.max_positions:
+        raise InputError(
+            "workload.max_model_len", length, f"at most the model's {model.max_positions} positions"
+        )
+    values = {
+        "batch": batch,
+        "input_tokens": prompt,
+        "output_tokens": output,
+        "max_model_len": length,
+        "routing": given.routing,
+    }
+    return validated(Workload, values, field="workload"), notes

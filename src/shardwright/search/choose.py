@@ -1,0 +1,117 @@
+"""Which row of the table: limits first, then targets, then the objective, then what most engines run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.cluster.cluster import Cluster
+from shardwright.engine.catalog import ENGINES
+from shardwright.engine.engine import breaches
+from shardwright.layout.layout import Layout
+from shardwright.model.spec import ModelSpec
+from shardwright.plan.deployment import Objective
+from shardwright.search.table import Floats, Table
+from shardwright.units import GB
+from shardwright.workload.workload import Targets
+
+NEAR_EQUAL = 0.02
+"""Layouts within this share of the best count as equal: well below what a prediction can tell apart."""
+
+MOST_NEAR_EQUAL = 64
+"""Of the near-equal ones, so many are asked of every engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """fits: within memory, and a request of max_model_len fits. misses: worst prediction / target, 1 meets.
+
+    order: rows that fit, best first.
+    """
+
+    fits: NDArray[np.bool_]
+    misses: Floats
+    order: NDArray[np.int64]
+
+    @property
+    def num_meeting(self) -> int:
+        """Rows that fit and meet every target."""
+        return int(np.count_nonzero(self.misses[self.order] <= 1))
+
+    def only(self, mask: NDArray[np.bool_]) -> "Ranking":
+        """The ranking of the rows that `mask` selects."""
+        return replace(self, fits=self.fits & mask, order=self.order[mask[self.order]])
+
+
+def miss_ratios(targets: Targets, columns: dict[str, Floats]) -> dict[str, Floats]:
+    """For each stated target: by which factor the prediction misses it; up to 1 is met."""
+    tiny = 1e-12
+    ratios: dict[str, tuple[float | None, Callable[[float], Floats]]] = {
+        "tpot_ms": (targets.tpot_ms, lambda t: columns["tpot_s"] * 1e3 / t),
+        "ttft_ms": (targets.ttft_ms, lambda t: columns["ttft_s"] * 1e3 / t),
+        "throughput_tokens_per_s": (
+            targets.throughput_tokens_per_s,
+            lambda t: t / np.maximum(columns["throughput_tokens_per_s"], tiny),
+        ),
+        "communication_fraction": (
+            targets.communication_fraction,
+            lambda t: columns["communication_fraction"] / max(t, tiny),
+        ),
+        "memory_gb": (targets.memory_gb, lambda t: columns["used_bytes"] / GB / t),
+    }
+    return {name: ratio(target) for name, (target, ratio) in ratios.items() if target is not None}
+
+
+def rank(table: Table, targets: Targets, objective: Objective) -> Ranking:
+    """Order the table: rows that meet all targets by the objective, then the others by their worst miss."""
+    columns = table.columns
+    fits = (columns["over_budget_bytes"] <= 0) & (columns["kv_sequences"] >= 1)
+    misses = np.maximum.reduce([np.zeros(len(table)), *miss_ratios(targets, columns).values()])
+    throughput = -columns["throughput_tokens_per_s"]
+    keys = {
+        # GPUs given are paid for, used or not: the most tokens on them is the most tokens per GPU.
+        "throughput_per_gpu": (table.num_gpus, columns["tpot_s"], throughput),
+        "latency": (table.num_gpus, throughput, columns["tpot_s"]),
+        "fewest_gpus": (columns["tpot_s"], throughput, table.num_gpus),
+    }[objective]
+    order = np.lexsort((*keys, np.maximum(misses, 1.0)))
+    return Ranking(fits=fits, misses=misses, order=order[fits[order]])
+
+
+def near_equal(table: Table, ranking: Ranking, objective: Objective) -> list[int]:
+    """The first row and those that cannot be told from it by the objective, best first."""
+    if not len(ranking.order):
+        return []
+    best = ranking.order[0]
+    score = {
+        "throughput_per_gpu": 1 / table.columns["throughput_tokens_per_s"],
+        "latency": table.columns["tpot_s"],
+        "fewest_gpus": table.num_gpus * (1 + table.columns["tpot_s"] / (table.columns["tpot_s"] + 1)),
+    }[objective]
+    alike = (np.maximum(ranking.misses, 1.0) <= max(ranking.misses[best], 1.0) * (1 + 1e-9)) & (
+        score <= score[best] * (1 + NEAR_EQUAL)
+    )
+    return [int(row) for row in ranking.order if alike[row]][:MOST_NEAR_EQUAL]
+
+
+def engines_for(layout: Layout, model: ModelSpec, cluster: Cluster) -> tuple[str, ...]:
+    """The engines whose rules the layout keeps and whose expert homes include it."""
+    return tuple(
+        engine.id
+        for engine in ENGINES.values()
+        if layout.home in engine.homes and not breaches(engine, layout, model, cluster)
+    )
+
+
+def pareto(table: Table, ranking: Ranking) -> list[int]:
+    """Rows that fit and that no other row beats in both TPOT and throughput per GPU, fastest first."""
+    rows = ranking.order
+    per_gpu = table.columns["throughput_tokens_per_s"][rows] / table.num_gpus[rows]
+    tpot = table.columns["tpot_s"][rows]
+    front, best = [], -np.inf
+    for index in np.lexsort((-per_gpu, tpot)):
+        if per_gpu[index] > best * (1 + 1e-9):
+            front.append(int(rows[index]))
+            best = per_gpu[index]
+    return front

@@ -1,0 +1,116 @@
+"""Why a layout, why not another: its rules, limits and time beside the best, and the cheapest cure."""
+
+import numpy as np
+
+from shardwright.engine.engine import Breach, breaches
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import format_layout
+from shardwright.plan.deployment import Deployment
+from shardwright.plan.plan import Alternative, Pool, TargetCheck
+from shardwright.record import Record
+from shardwright.search.choose import Ranking
+from shardwright.search.pool import build_pool, check_targets, engine_of, price_layout
+from shardwright.search.search import NoLayoutError, alternative, nothing_fits, pick, ranked
+from shardwright.search.table import Table
+from shardwright.units import GB
+
+AXES = ("tp", "dp", "pp", "ep", "etp", "edp", "copies")
+
+
+class Cure(Record):
+    """The layout nearest to the one asked about that is legal, fits and meets the targets (if any does)."""
+
+    changes: tuple[str, ...]
+    """Degrees that differ, e.g. 'tp 2 -> 4'."""
+    layout: Alternative
+
+
+class Explanation(Record):
+    """One layout beside the best one of its deployment."""
+
+    deployment: Deployment
+    layout: str
+    is_best: bool
+    breaches: tuple[Breach, ...]
+    over_memory_gb: float
+    """GB a GPU by which the fullest rank overshoots its budget; 0 fits."""
+    pool: Pool
+    targets: tuple[TargetCheck, ...]
+    best: Pool | None
+    slower_by_s: dict[str, float]
+    """Seconds a step that each family of operations costs more (+) or less (-) than in the best layout."""
+    rank: int | None
+    """Place among the layouts that fit, from 1; None when it is not among them."""
+    num_fitting: int
+    cure: Cure | None
+
+    @property
+    def sound(self) -> bool:
+        """Legal, fits, and meets every target."""
+        return not self.breaches and self.over_memory_gb == 0 and all(check.met for check in self.targets)
+
+
+def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation:
+    """Price `layout` (the best one by default), hold it against every rule, limit and target, find a cure.
+
+    Raises NoLayoutError when no layout is given and none fits.
+    """
+    engine = engine_of(deployment)
+    table, ranking = ranked(deployment)
+    chosen = table.layout(pick(deployment, table, ranking)[0]) if len(ranking.order) else None
+    layout = layout or chosen
+    if layout is None:
+        raise NoLayoutError(nothing_fits(deployment, table, ranking))
+    pool = build_pool(deployment, layout)
+    over_bytes = max(0.0, float(np.max(price_layout(deployment, layout).over_budget_bytes)))
+    targets = check_targets(deployment.targets, pool.figures)
+    broken = tuple(breaches(engine, layout, deployment.model, deployment.cluster))
+    best = build_pool(deployment, chosen) if chosen is not None else None
+    ill = bool(broken) or over_bytes > 0 or not all(check.met for check in targets)
+    own = [row for row in ranking.order if ill is False and table.layout(int(row)) == layout]
+    return Explanation(
+        deployment=deployment,
+        layout=format_layout(layout),
+        is_best=layout == chosen,
+        breaches=broken,
+        over_memory_gb=over_bytes / GB,
+        pool=pool,
+        targets=targets,
+        best=best,
+        slower_by_s=_difference(pool, best),
+        rank=int(np.flatnonzero(ranking.order == own[0])[0]) + 1 if own else None,
+        num_fitting=len(ranking.order),
+        cure=_cure(deployment, layout, table, ranking) if ill else None,
+    )
+
+
+def _difference(pool: Pool, best: Pool | None) -> dict[str, float]:
+    if best is None:
+        return {}
+    families = {**best.seconds_by_family, **pool.seconds_by_family}
+    return {
+        name: pool.seconds_by_family.get(name, 0.0) - best.seconds_by_family.get(name, 0.0)
+        for name in families
+    }
+
+
+def _cure(deployment: Deployment, layout: Layout, table: Table, ranking: Ranking) -> Cure | None:
+    """Fewest changed degrees, then the GPU count nearest to the one asked about, then the smallest changes."""
+    sound = ranking.order[: ranking.num_meeting] if ranking.num_meeting else ranking.order
+    if not len(sound):
+        return None
+    columns = {axis: table.degrees(axis) for axis in AXES}
+    steps = np.stack([np.abs(np.log2(columns[axis][sound] / getattr(layout, axis))) for axis in AXES])
+    moved = table.homes()[sound] != layout.home
+    more_gpus = np.abs(np.log2(table.num_gpus[sound] / layout.num_gpus))
+    order = np.lexsort((steps.sum(axis=0), more_gpus, (steps > 0).sum(axis=0) + moved))
+    row = int(sound[order[0]])
+    cured = table.layout(row)
+    changes = [
+        f"{axis} {getattr(layout, axis)} -> {getattr(cured, axis)}"
+        for axis in AXES
+        if getattr(layout, axis) != getattr(cured, axis)
+    ]
+    if layout.home != cured.home:
+        changes.append(f"experts {layout.home} -> {cured.home}")
+    return Cure(changes=tuple(changes), layout=alternative(deployment, table, ranking, row))

@@ -1,0 +1,157 @@
+"""One layout of a deployment in full: every figure with its interval, its memory, its command."""
+
+import numpy as np
+
+from shardwright.cost.interval import interval
+from shardwright.cost.memory import RankMemory
+from shardwright.cost.price import Price, price
+from shardwright.engine.catalog import ENGINES
+from shardwright.engine.engine import Engine
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import format_layout
+from shardwright.plan.deployment import ANY_ENGINE, Deployment
+from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
+from shardwright.units import GB, Estimate
+from shardwright.workload.workload import Targets
+
+MEMORY_SPREAD = 1.1
+"""Weights and KV are exact; what the engine allocates beside them is not."""
+
+
+def engine_of(deployment: Deployment) -> Engine:
+    """The engine that prices the deployment: the one named, or our runtime, which runs every layout."""
+    return ENGINES["shardwright" if deployment.engine == ANY_ENGINE else deployment.engine]
+
+
+def stage_layers(layout: Layout, deployment: Deployment) -> tuple[int, ...]:
+    """Layers of each stage: as stated, else as the engine splits them."""
+    if layout.stage_layers:
+        return layout.stage_layers
+    return engine_of(deployment).stages(deployment.model.num_layers, layout.pp)
+
+
+def price_layout(deployment: Deployment, layout: Layout, *, micro_batches: int | None = None) -> Price:
+    """The price of one layout under the deployment's load."""
+    return price(
+        deployment.model,
+        engine_of(deployment),
+        deployment.cluster,
+        deployment.workload,
+        layout,
+        stage_layers(layout, deployment),
+        micro_batches=micro_batches,
+    )
+
+
+def build_pool(deployment: Deployment, layout: Layout) -> Pool:
+    """The layout as a pool of the plan."""
+    engine = engine_of(deployment)
+    cost = price_layout(deployment, layout)
+    command: tuple[str, ...] = ()
+    if engine.command is not None and layout.home == "folded":
+        length = deployment.workload.max_model_len
+        command = tuple(engine.command(layout, deployment.model, length))
+    return Pool(
+        layout=format_layout(layout),
+        num_gpus=layout.num_gpus,
+        stage_layers=stage_layers(layout, deployment),
+        sequences_per_rank=int(cost.sequences),
+        micro_batches=int(cost.micro_batches),
+        figures=figures(deployment, layout, cost),
+        seconds_by_family={name: float(seconds) for name, seconds in cost.decode.families.items()},
+        memory=tuple(_memory_row(row, engine.memory.block_tokens) for row in cost.memories),
+        kv_sequences=float(cost.kv_sequences),
+        command=command,
+    )
+
+
+def figures(deployment: Deployment, layout: Layout, cost: Price) -> Figures:
+    """The price with intervals."""
+    spread, basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp)
+    prompt_spread, prompt_basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp, prompt=True)
+    binds = max(cost.decode.families, key=lambda family: float(cost.decode.families[family]))
+
+    def around(value: object, width: float = spread, rests_on: str = basis) -> Estimate:
+        return Estimate.around(float(np.asarray(value)), width, binds=binds, basis=rests_on)
+
+    share = around(cost.communication_fraction)
+    used = float(cost.used_bytes)
+    fullest = max(cost.memories, key=lambda row: float(row.used))
+    loose = float(fullest.activations + fullest.sampler + fullest.buffers + fullest.runtime)
+    return Figures(
+        step_s=around(cost.step_s),
+        tpot_s=around(cost.tpot_s),
+        ttft_s=around(cost.ttft_s, prompt_spread, prompt_basis),
+        throughput_tokens_per_s=around(cost.throughput_tokens_per_s),
+        throughput_per_gpu=around(cost.throughput_tokens_per_s / layout.num_gpus),
+        communication_fraction=share.model_copy(update={"high": min(1.0, share.high)}),
+        memory_bytes=Estimate(
+            value=used,
+            low=used - loose * (1 - 1 / MEMORY_SPREAD),
+            high=used + loose * (MEMORY_SPREAD - 1),
+            binds=f"{fullest.role}, {fullest.stage} stage",
+            basis="weights and KV exact, the engine's own share by its memory rule",
+        ),
+    )
+
+
+def check_targets(targets: Targets, predicted: Figures) -> tuple[TargetCheck, ...]:
+    """Each stated target against its prediction."""
+    rows = (
+        ("tpot_ms", targets.tpot_ms, "ms", predicted.tpot_s.scaled(1e3), True),
+        ("ttft_ms", targets.ttft_ms, "ms", predicted.ttft_s.scaled(1e3), True),
+        (
+            "throughput_tokens_per_s",
+            targets.throughput_tokens_per_s,
+            "tokens/s",
+            predicted.throughput_tokens_per_s,
+            False,
+        ),
+        (
+            "communication_fraction",
+            targets.communication_fraction,
+            "of a step",
+            predicted.communication_fraction,
+            True,
+        ),
+        ("memory_gb", targets.memory_gb, "GB a GPU", predicted.memory_bytes.scaled(1 / GB), True),
+    )
+    return tuple(
+        TargetCheck(
+            name=name,
+            target=target,
+            unit=unit,
+            predicted=figure.value,
+            met=figure.value <= target if below else figure.value >= target,
+            probable=figure.high <= target if below else figure.low >= target,
+        )
+        for name, target, unit, figure, below in rows
+        if target is not None
+    )
+
+
+def _memory_row(memory: RankMemory, block_tokens: int) -> MemoryRow:
+    parts = {
+        name: float(getattr(memory, name))
+        for name in (
+            "dense_weights",
+            "expert_weights",
+            "embedding",
+            "head",
+            "kv",
+            "activations",
+            "sampler",
+            "buffers",
+            "runtime",
+            "used",
+            "left_for_kv",
+            "kv_bytes_per_token",
+        )
+    }
+    keeps_kv = float(memory.kv_bytes_per_token) > 0
+    return MemoryRow(
+        role=memory.role,
+        stage=memory.stage,
+        **parts,
+        kv_capacity_tokens=int(memory.kv_tokens(block_tokens)) if keeps_kv else 0,
+    )

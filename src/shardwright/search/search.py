@@ -1,0 +1,173 @@
+"""From a deployment to its plan."""
+
+from shardwright import __version__
+from shardwright.cost.constants import constants
+from shardwright.errors import ShardwrightError
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import format_layout
+from shardwright.plan.deployment import Deployment
+from shardwright.plan.plan import Alternative, Plan, Rejected
+from shardwright.search.choose import NEAR_EQUAL, Ranking, engines_for, near_equal, pareto, rank
+from shardwright.search.pool import build_pool, check_targets, engine_of
+from shardwright.search.table import Table, price_all
+from shardwright.units import GB, format_rate, format_seconds
+
+
+class NoLayoutError(ShardwrightError):
+    """Nothing fits: a finding, not bad input."""
+
+    exit_code = 1
+
+
+def search(deployment: Deployment, *, num_alternatives: int = 5, exact_gpus: int | None = None) -> Plan:
+    """The best layout of the deployment, on up to its usable GPUs (or exactly `exact_gpus`).
+
+    Raises NoLayoutError when no legal layout fits the memory.
+    """
+    table, ranking = ranked(deployment, exact_gpus=exact_gpus)
+    if not len(ranking.order):
+        raise NoLayoutError(nothing_fits(deployment, table, ranking))
+    best, alike = pick(deployment, table, ranking)
+    others = [int(row) for row in ranking.order[: num_alternatives + 1] if row != best][:num_alternatives]
+    return plan_for(
+        deployment,
+        table.layout(best),
+        reason=_reason(deployment, table, ranking, best, alike),
+        alternatives=tuple(alternative(deployment, table, ranking, row) for row in others),
+        pareto=tuple(alternative(deployment, table, ranking, row) for row in pareto(table, ranking)),
+        rejected=table.illegal + over_memory(table, ranking),
+        num_priced=len(table),
+    )
+
+
+def ranked(deployment: Deployment, *, exact_gpus: int | None = None) -> tuple[Table, Ranking]:
+    """All legal layouts priced and ordered."""
+    max_gpus = deployment.usable_gpus if exact_gpus is None else exact_gpus
+    table = price_all(deployment, engine_of(deployment), max_gpus=max_gpus)
+    ranking = rank(table, deployment.targets, deployment.objective)
+    if exact_gpus is not None:
+        ranking = ranking.only(table.num_gpus == exact_gpus)
+    return table, ranking
+
+
+def pick(deployment: Deployment, table: Table, ranking: Ranking) -> tuple[int, list[int]]:
+    """The row to take, and the rows that the objective cannot tell from it.
+
+    Of those: what most engines run, then a copy that stays inside a node, then the better one.
+    """
+    alike = near_equal(table, ranking, deployment.objective)
+
+    def preference(row: int) -> tuple[int, bool]:
+        layout = table.layout(row)
+        engines = engines_for(layout, deployment.model, deployment.cluster)
+        return -len(engines), layout.gpus_per_copy > deployment.cluster.gpus_per_node
+
+    return min(alike, key=preference), alike
+
+
+def plan_for(
+    deployment: Deployment,
+    layout: Layout,
+    *,
+    reason: str,
+    alternatives: tuple[Alternative, ...] = (),
+    pareto: tuple[Alternative, ...] = (),
+    rejected: tuple[Rejected, ...] = (),
+    num_priced: int = 1,
+) -> Plan:
+    """The plan that runs `layout`."""
+    law, engine = constants(), engine_of(deployment)
+    pool = build_pool(deployment, layout)
+    targets = check_targets(deployment.targets, pool.figures)
+    return Plan(
+        tool_version=__version__,
+        constants=f"{law.fitted_on}, {law.date}",
+        deployment=deployment,
+        engine_version=f"{engine.id} {engine.version}",
+        pools=(pool,),
+        targets=targets,
+        met=all(check.met for check in targets),
+        reason=reason,
+        alternatives=alternatives,
+        pareto=pareto,
+        rejected=rejected,
+        num_priced=num_priced,
+    )
+
+
+def over_memory(table: Table, ranking: Ranking) -> tuple[Rejected, ...]:
+    """The legal layouts that memory excludes, as one row; empty when all fit."""
+    count = int((~ranking.fits).sum())
+    over = table.columns["over_budget_bytes"]
+    short = over.copy()
+    short[ranking.fits] = float("inf")
+    if not count:
+        return ()
+    nearest = int(short.argmin())
+    layout = table.layout(nearest)
+    cure = "more GPUs a copy, a smaller batch, shorter requests or a narrower dtype"
+    if len(ranking.order):
+        fitting = min(ranking.order, key=lambda row: (table.num_gpus[row], table.columns["tpot_s"][row]))
+        cure = f"{format_layout(table.layout(int(fitting)))} fits on {table.num_gpus[fitting]} GPUs"
+    return (
+        Rejected(
+            rule="memory",
+            sentence="weights, activations and the KV cache of the load fit the engine's share of the GPU",
+            count=count,
+            example=format_layout(layout),
+            excess=max(0.0, float(over[nearest]) / GB),
+            unit="GB a GPU",
+            cure=cure,
+        ),
+    )
+
+
+def alternative(deployment: Deployment, table: Table, ranking: Ranking, row: int) -> Alternative:
+    """A row of the table as an alternative."""
+    layout, columns = table.layout(row), table.columns
+    return Alternative(
+        layout=format_layout(layout),
+        num_gpus=layout.num_gpus,
+        tpot_s=float(columns["tpot_s"][row]),
+        ttft_s=float(columns["ttft_s"][row]),
+        throughput_tokens_per_s=float(columns["throughput_tokens_per_s"][row]),
+        communication_fraction=float(columns["communication_fraction"][row]),
+        memory_bytes=float(columns["used_bytes"][row]),
+        meets_targets=bool(ranking.misses[row] <= 1),
+        engines=engines_for(layout, deployment.model, deployment.cluster),
+    )
+
+
+def _reason(deployment: Deployment, table: Table, ranking: Ranking, best: int, alike: list[int]) -> str:
+    aim = {
+        "throughput_per_gpu": "most tokens/s on the GPUs given",
+        "latency": "the lowest TPOT",
+        "fewest_gpus": "the fewest GPUs",
+    }[deployment.objective]
+    columns = table.columns
+    meeting = ranking.num_meeting
+    scope = f"{meeting} of {len(table)} legal layouts fit and meet the targets"
+    if not meeting:
+        scope = f"none of {len(table)} legal layouts meets all targets; this one comes nearest"
+        aim = f"worst miss {ranking.misses[best]:.2f} x"
+    figure = (
+        f"{format_rate(columns['throughput_tokens_per_s'][best])}, "
+        f"TPOT {format_seconds(float(columns['tpot_s'][best]))}"
+    )
+    tie = ""
+    if len(alike) > 1:
+        tie = f"; of {len(alike)} within {NEAR_EQUAL:.0%} the one that most engines run, inside a node"
+    return f"{scope}: {aim} ({figure}){tie}"
+
+
+def nothing_fits(deployment: Deployment, table: Table, ranking: Ranking) -> str:
+    """What stands in the way of every layout, one line a rule."""
+    lines = [f"no layout of up to {deployment.usable_gpus} GPUs fits {deployment.model.name}"]
+    lines += [
+        f"  {row.rule}: {row.count} layouts; nearest {row.example}, "
+        f"{row.excess:.3g} {row.unit} over; cure: {row.cure}"
+        for row in table.illegal + over_memory(table, ranking)
+    ]
+    if not len(table):
+        lines.append("  no layout is legal on this engine")
+    return "\n".join(lines)

@@ -1,0 +1,149 @@
+"""All legal layouts priced: one row a layout, in arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.cost.price import Price, price
+from shardwright.engine.engine import Engine, Rule
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import format_layout
+from shardwright.plan.deployment import Deployment
+from shardwright.plan.plan import Rejected
+from shardwright.search.candidates import ARRAYS, Candidates, single_copies, with_copies
+
+Floats = NDArray[np.float64]
+
+COLUMNS = (
+    "tpot_s",
+    "ttft_s",
+    "throughput_tokens_per_s",
+    "communication_fraction",
+    "used_bytes",
+    "over_budget_bytes",
+    "kv_sequences",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns over all priced layouts; `batches` in the order of the rows. Units as in Price."""
+
+    batches: tuple[Candidates, ...]
+    num_gpus: NDArray[np.int64]
+    pp: NDArray[np.int64]
+    columns: dict[str, Floats]
+    illegal: tuple[Rejected, ...]
+
+    def __len__(self) -> int:
+        return len(self.num_gpus)
+
+    def degrees(self, axis: str) -> NDArray[np.int64]:
+        """One degree of every row."""
+        return np.concatenate([np.broadcast_to(getattr(b, axis), len(b)) for b in self.batches])
+
+    def homes(self) -> NDArray[np.str_]:
+        """Where the experts of every row live."""
+        return np.concatenate([np.full(len(b), b.home) for b in self.batches])
+
+    def layout(self, row: int) -> Layout:
+        """The layout of a row."""
+        for batch in self.batches:
+            if row < len(batch):
+                return batch.layout(row)
+            row -= len(batch)
+        raise IndexError(row)
+
+
+def price_all(deployment: Deployment, engine: Engine, *, max_gpus: int) -> Table:
+    """Every layout of up to `max_gpus` GPUs that the engine can run, priced under the deployment's load."""
+    model, cluster, workload = deployment.model, deployment.cluster, deployment.workload
+    legal, prices, illegal = [], [], _Illegal()
+    for single in single_copies(
+        max_gpus=max_gpus,
+        max_pp=model.num_layers,
+        tensor_degrees=_divisors(model.attention.num_heads),
+        max_dp=workload.batch,
+        has_experts=model.experts is not None,
+        homes=engine.homes,
+    ):
+        keeps = np.ones(len(single), dtype=bool)
+        for rule in engine.rules:
+            excess = np.asarray(rule.breach(single, model, cluster), dtype=float)
+            excess = np.broadcast_to(excess, keeps.shape)
+            illegal.note(rule, single, excess)
+            keeps &= excess <= 0
+        keeps &= ~_is_copies_in_disguise(single)
+        if not keeps.any():
+            continue
+        batch = with_copies(single.where(keeps), max_gpus=max_gpus, max_dp=workload.batch)
+        legal.append(batch)
+        layers = engine.stages(model.num_layers, single.pp)
+        prices.append(price(model, engine, cluster, workload, batch, layers))
+    return Table(
+        batches=tuple(legal),
+        num_gpus=np.concatenate([batch.num_gpus for batch in legal] or [np.empty(0, dtype=np.int64)]),
+        pp=np.concatenate([np.full(len(b), b.pp) for b in legal] or [np.empty(0, dtype=np.int64)]),
+        columns={name: _column(name, legal, prices) for name in COLUMNS},
+        illegal=illegal.rows(),
+    )
+
+
+def _column(name: str, batches: list[Candidates], prices: list[Price]) -> Floats:
+    parts = [
+        np.broadcast_to(np.asarray(getattr(cost, name), dtype=float), len(batch))
+        for batch, cost in zip(batches, prices, strict=True)
+    ]
+    return np.concatenate(parts or [np.empty(0)])
+
+
+def _divisors(number: int) -> NDArray[np.int64]:
+    return np.array([d for d in range(1, number + 1) if number % d == 0], dtype=np.int64)
+
+
+def _is_copies_in_disguise(single: Candidates) -> NDArray[np.bool_]:
+    """Folded expert sets that never share a rank group are copies: tp.dp2/ep.edp2 is tp/ep.x2."""
+    if single.home != "folded":
+        return np.zeros(len(single), dtype=bool)
+    whole_groups: NDArray[np.bool_] = (single.etp * single.ep) % single.tp == 0
+    return whole_groups & (single.edp > 1)
+
+
+class _Illegal:
+    """For each rule: how many layouts break it, and the one that comes nearest to keeping it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Rejected] = {}
+
+    def note(self, rule: Rule, single: Candidates, excess: Floats) -> None:
+        broken = np.flatnonzero(excess > 0)
+        if not len(broken):
+            return
+        old = self._found.get(rule.id)
+        count = len(broken) + (old.count if old else 0)
+        nearest = int(broken[np.lexsort((single.num_gpus[broken], excess[broken]))[0]])
+        if old is not None and old.excess <= excess[nearest]:
+            self._found[rule.id] = old.model_copy(update={"count": count})
+            return
+        self._found[rule.id] = Rejected(
+            rule=rule.id,
+            sentence=rule.sentence,
+            count=count,
+            example=_name(single, nearest),
+            excess=float(excess[nearest]),
+            unit=rule.unit,
+            cure=rule.cure,
+        )
+
+    def rows(self) -> tuple[Rejected, ...]:
+        return tuple(self._found.values())
+
+
+def _name(single: Candidates, index: int) -> str:
+    """Canonical where the degrees make a layout, else the degrees themselves."""
+    try:
+        return format_layout(single.layout(index))
+    except ValueError:
+        degrees = {name: int(getattr(single, name)[index]) for name in ARRAYS}
+        return ".".join(f"{name}{value}" for name, value in degrees.items() if value > 1)

@@ -1,0 +1,102 @@
+"""Operator and collective forms against measured rows, and their limits."""
+
+import numpy as np
+import pytest
+
+from shardwright.cost.collectives import (
+    Wires,
+    all_reduce_seconds,
+    exchange_seconds,
+    gather_seconds,
+    transfer_seconds,
+)
+from shardwright.cost.compute import attention_seconds, experts_seconds, gemm_seconds, pnorm
+from shardwright.cost.constants import constants
+from shardwright.steps.operation import AllReduce, Attention, Exchange, Gather, Gemm, GroupedExperts, Transfer
+from tests.samples import cluster
+
+H100 = cluster().device
+LAW = constants()
+# Rows of aiconfigurator-core 0.12.0 (H100, vLLM 0.24.0, bf16; NCCL 2.29.2).
+
+
+def test_gemm_row() -> None:
+    row = Gemm(name="", m=16, n=4096, k=4096, weight_dtype="bf16", weight_bytes=2)
+    assert float(gemm_seconds(row, H100, LAW)) == pytest.approx(15.5e-6, rel=0.05)
+
+
+def test_decode_attention_row() -> None:
+    row = Attention(
+        name="",
+        phase="decode",
+        sequences=64,
+        query_tokens=1,
+        context=4096,
+        heads=32,
+        kv_heads=4,
+        qk_dim=128,
+        v_dim=128,
+        row_bytes=2 * 4 * 128 * 2,
+    )
+    assert float(attention_seconds(row, H100, LAW)) == pytest.approx(187e-6, rel=0.03)
+
+
+@pytest.mark.parametrize(("tokens", "measured_us"), [(1, 49), (64, 432), (512, 480), (4096, 836)])
+def test_expert_rows(tokens: int, measured_us: float) -> None:
+    row = GroupedExperts(
+        name="",
+        rows=tokens * 8,
+        active=min(128, tokens * 8),
+        hidden=2048,
+        width=768,
+        weight_dtype="bf16",
+        weight_bytes=2,
+    )
+    assert float(experts_seconds(row, H100, LAW)) == pytest.approx(measured_us * 1e-6, rel=0.015)
+
+
+def test_all_reduce_row() -> None:
+    row = AllReduce(name="", axis="tp", num_ranks=8, payload_bytes=2 * 16777216)
+    assert float(all_reduce_seconds(row, wires(1))) == pytest.approx(199.8e-6, rel=0.12)
+
+
+def wires(nodes: float) -> Wires:
+    site = cluster(nodes=4)
+    return Wires(
+        cluster=site,
+        law=LAW.collective_for(site.device.name),
+        nodes=dict.fromkeys(("tp", "dp", "ep", "etp", "exchange", "pp"), nodes),
+    )
+
+
+def test_a_group_of_one_costs_nothing() -> None:
+    on = wires(1)
+    assert float(all_reduce_seconds(AllReduce(name="", axis="tp", num_ranks=1, payload_bytes=1e9), on)) == 0
+    assert float(gather_seconds(Gather(name="", axis="tp", num_ranks=1, payload_bytes=1e9), on)) == 0
+    alone = Exchange(name="", axis="exchange", num_ranks=1, payload_bytes=1e9, remote=0.0)
+    assert float(exchange_seconds(alone, on)) == 0
+    stay = Transfer(name="", axis="pp", num_ranks=1, payload_bytes=1e9, sends=True)
+    assert float(transfer_seconds(stay, on)) == 0
+
+
+def test_crossing_nodes_costs_more_and_bytes_follow_the_levels() -> None:
+    """16 ranks on 2 nodes: 2 x 7/8 S inside, then 2 x 1/2 x S/8 between nodes, at the NIC's rate."""
+    payload = 64e6
+    row = AllReduce(name="", axis="tp", num_ranks=16, payload_bytes=payload)
+    one, two = float(all_reduce_seconds(row, wires(1))), float(all_reduce_seconds(row, wires(2)))
+    assert two > one
+    inside = AllReduce(name="", axis="tp", num_ranks=8, payload_bytes=payload)
+    across = two - float(all_reduce_seconds(inside, wires(1)))
+    wire = payload / 8 / 50e9 / LAW.collective_for("H100-SXM-80GB").e
+    assert across == pytest.approx(wire, rel=0.1)
+
+
+def test_the_receiver_is_not_priced_twice() -> None:
+    receive = Transfer(name="", axis="pp", num_ranks=2, payload_bytes=1e6, sends=False)
+    assert float(transfer_seconds(receive, wires(2))) == 0
+
+
+def test_pnorm_is_at_least_the_larger_and_at_most_the_sum() -> None:
+    a, b = np.array([1.0, 5.0, 0.0]), np.array([2.0, 5.0, 0.0])
+    joined = np.asarray(pnorm(4.4, a, b))
+    assert (joined >= np.maximum(a, b)).all() and (joined[:2] <= (a + b)[:2]).all()
