@@ -29,22 +29,26 @@ R = TypeVar("R", bound=Record)
 
 
 def validated(kind: type[R], data: object, *, field: str = "", where: str = "") -> R:
-    """`data` as a record of `kind`; raises InputError for the first thing that is wrong, by its path."""
+    """`data` as a record of `kind`; raises InputError for the first thing that is wrong.
+
+    field: what the data is, put before the path of the complaint; where: the place it stands in.
+    """
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise input_error(error, field=field, where=where) from None
-
-
-def input_error(error: ValidationError, *, field: str = "", where: str = "") -> InputError:
-    """The first complaint of pydantic as an InputError: `field` prefixes its path."""
-    first = error.errors(include_url=False)[0]
-    path = ".".join(part for part in (field, *map(str, first["loc"])) if part)
-    message = first["msg"].removeprefix("Value error, ")
-    allowed = "a known field" if first["type"] == "extra_forbidden" else _lower(message)
-    value = "nothing" if first["type"] == "missing" else first["input"]
-    return InputError(path or "input", value, allowed, where=where)
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]
+        first = error.errors(include_url=False)[0]
+    inner = [str(part) for part in first["loc"] if part != "[key]"]
+    path = ".".join([field, *inner] if field else inner)
+    value, message = first["input"], first["msg"].removeprefix("Value error, ")
+    match first["type"]:
+        case "missing":
+            value, allowed = None, "a value: the field is needed"
+        case "extra_forbidden":
+            known = (
+                f"one of the fields {', '.join(kind.model_fields)}" if len(inner) == 1 else "a known field"
+            )
+            allowed = known
+        case _:
+            message = message.removeprefix("Input should be ")
+            allowed = message[:1].lower() + message[1:]
+    raise InputError(path or "input", value, allowed, where=where)

@@ -1,14 +1,16 @@
 """Facts of each engine: rank order, stages, memory limits and launch arguments."""
 
 import pytest
-from tests.engine.engine_strategies import REFERENCE, device
 
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.sglang import SGLANG_0_5_23
 from shardwright.engine.vllm import VLLM_0_33
 from shardwright.layout.grid import build_grid, groups
 from shardwright.layout.layout import Layout
+from shardwright.layout.notation import parse_layout
+from shardwright.model.catalog import find_model
 from shardwright.units import GIB
+from tests.engine.engine_strategies import REFERENCE, device
 
 
 def expert_groups(engine: str, axis: str, layout: Layout) -> list[list[int]]:
@@ -138,3 +140,14 @@ def test_sglang_command_counts_all_gpus_of_a_stage():
         "--ep-size 4 --pp-size 2 --context-length 8192 --dist-init-addr 10.0.0.1:29500 "
         "--nnodes 2 --node-rank 1"
     )
+
+
+def test_stated_stage_layers_reach_the_engine() -> None:
+    """No flag takes them: vLLM and SGLang read them from the environment."""
+    model, layout = find_model("Qwen3-30B-A3B"), parse_layout("tp2.pp2:30:18/ep2")
+    for name, variable in (("vllm", "VLLM_PP_LAYER_PARTITION"), ("sglang", "SGLANG_PP_LAYER_PARTITION")):
+        write = ENGINES[name].command
+        assert write is not None
+        assert write(layout, model, 4096)[:2] == ["env", f"{variable}=30,18"]
+        even = layout.model_copy(update={"stage_layers": ()})
+        assert write(even, model, 4096)[0] != "env"

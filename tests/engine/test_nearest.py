@@ -4,7 +4,6 @@ from itertools import product
 from math import log2
 
 import pytest
-from tests.engine.engine_strategies import DENSE, LATENT, REFERENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from shardwright.engine.engine import broken
 from shardwright.engine.nearest import AXES, nearest
 from shardwright.layout.layout import Layout
 from shardwright.layout.stated import Stated
+from tests.engine.engine_strategies import DENSE, LATENT, REFERENCE
 
 POWERS = (1, 2, 4, 8, 16)
 EVERY = [

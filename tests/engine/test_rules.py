@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tests.engine.engine_strategies import CLUSTER, DENSE, LATENT, MODELS, REFERENCE, layouts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from shardwright.engine.engine import breaches
 from shardwright.engine.vllm import VLLM_0_33
 from shardwright.layout.layout import ExpertHome, Layout
 from shardwright.model.spec import GQA, ModelSpec
+from tests.engine.engine_strategies import CLUSTER, DENSE, LATENT, MODELS, REFERENCE, layouts
 
 FIELDS = ("tp", "dp", "pp", "ep", "etp", "edp", "copies", "redundant")
 

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import pytest
-from tests.engine.engine_strategies import DENSE, LATENT, MODELS, REFERENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from shardwright.engine.engine import broken
 from shardwright.errors import InputError
 from shardwright.layout.notation import parse_layout
 from shardwright.layout.stated import Stated, parse_stated
+from tests.engine.engine_strategies import DENSE, LATENT, MODELS, REFERENCE
 
 SMALL, LARGE = "TP2-EP4-PP2-DP2", "EP64-TP8-PP2-DP2"
 

@@ -30,7 +30,11 @@ def load(model: ModelSpec, layout: Layout, sequences: int, phase: str = "decode"
 
 
 def program(
-    model: ModelSpec, layout: Layout, sequences: int, role: str = "attention+experts", mode: str = "all_to_all"
+    model: ModelSpec,
+    layout: Layout,
+    sequences: int,
+    role: str = "attention+experts",
+    mode: str = "all_to_all",
 ) -> list[Operation]:
     stage = Stage(runs=tuple((kind, 1) for kind in model.layer_kinds), first=True, last=True)
     return list(
@@ -135,7 +139,9 @@ def test_own_expert_gpus_compute_only_experts() -> None:
     experts = program(REFERENCE, layout, 8, role="experts")
     assert {op.name for op in experts} == {"dispatch", "experts", "combine"}
     assert not any(isinstance(op, GroupedExperts) for op in attention)
-    paid = [[float(op.payload_bytes) for op in side if isinstance(op, Exchange)] for side in (attention, experts)]
+    paid = [
+        [float(op.payload_bytes) for op in side if isinstance(op, Exchange)] for side in (attention, experts)
+    ]
     assert paid[0] == paid[1], "both sides see the same exchange"
     rows = [float(op.rows) for op in experts if isinstance(op, GroupedExperts)]
     assert len(rows) == 16 and all(row >= 8 * 2 * 2 / 4 for row in rows)

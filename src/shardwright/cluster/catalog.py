@@ -5,18 +5,15 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device, Link
 from shardwright.errors import InputError
-from shardwright.record import Record
+from shardwright.record import Record, validated
 from shardwright.units import parse_bytes
-
-RecordT = TypeVar("RecordT", bound=Record)
 
 STATED = {"source": "stated in the deployment", "date": "not dated"}
 """What a device or link of one's own is known from."""
@@ -85,7 +82,7 @@ def build_cluster(
     usual_out = catalog.usual_scale_out.get(device.name, catalog.other_scale_out)
     out = _link(usual_out if scale_out is None else scale_out, "scale-out", "cluster.scale_out")
     parts = {"device": device, "scale_up": up, "scale_out": out}
-    cluster = _checked(Cluster, {**parts, "nodes": nodes, "gpus_per_node": gpus_per_node}, "cluster")
+    cluster = validated(Cluster, {**parts, "nodes": nodes, "gpus_per_node": gpus_per_node}, field="cluster")
     assumed = []
     if scale_out is None and nodes > 1:
         rate = f"{out.bandwidth_bytes_per_s / 1e9:g} GB/s"
@@ -107,7 +104,7 @@ def _own_device(fields: Mapping[str, Any], scale_up: Link | None) -> Device:
         stated.setdefault("scale_up_link", scale_up.name)
     if "memory_bytes" in stated:
         stated["memory_bytes"] = parse_bytes(stated["memory_bytes"], field="cluster.gpu.memory_bytes")
-    return _checked(Device, stated, "cluster.gpu")
+    return validated(Device, stated, field="cluster.gpu")
 
 
 def _link(stated: str | Mapping[str, Any], kind: str, field: str) -> Link:
@@ -117,28 +114,11 @@ def _link(stated: str | Mapping[str, Any], kind: str, field: str) -> Link:
     elif not isinstance(stated, Mapping):
         raise InputError(field, stated, "a name, or the fields of a link")
     else:
-        link = _checked(Link, {"name": kind, "kind": kind, **STATED, **stated}, field)
+        link = validated(Link, {"name": kind, "kind": kind, **STATED, **stated}, field=field)
     if link.kind != kind:
         allowed = ", ".join(row.name for row in _catalog().links if row.kind == kind)
         raise InputError(field, link.name, f"a {kind} link: {allowed}")
     return link
-
-
-def _checked(record: type[RecordT], fields: Mapping[str, Any], field: str) -> RecordT:
-    """A record from stated fields; the first that is wrong becomes an InputError."""
-    try:
-        return record.model_validate(dict(fields))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([field, *(str(part) for part in first["loc"] if part != "[key]")])
-        match first["type"]:
-            case "missing":
-                value, allowed = None, "a value: the field is needed"
-            case "extra_forbidden":
-                value, allowed = first["input"], f"one of the fields {', '.join(record.model_fields)}"
-            case _:
-                value, allowed = first["input"], first["msg"].removeprefix("Input should be ")
-        raise InputError(where, value, allowed) from None
 
 
 def _resolve(name: str, known: tuple[str, ...], field: str) -> str:
@@ -168,4 +148,4 @@ def _plain(name: str) -> str:
 def _catalog() -> Catalog:
     """The catalogue, read once."""
     text = Path(__file__).with_name("catalog.yaml").read_text(encoding="utf-8")
-    return Catalog.model_validate(yaml.safe_load(text))
+    return Catalog.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))

@@ -89,4 +89,4 @@ class Constants(Record):
 def constants() -> Constants:
     """The shipped constants, read once."""
     text = files("shardwright.cost").joinpath("constants.yaml").read_text(encoding="utf-8")
-    return Constants.model_validate(yaml.safe_load(text))
+    return Constants.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))

@@ -41,17 +41,12 @@ def nodes_touched(pattern: Pattern, num_gpus: Size, gpus_per_node: int) -> Size:
     """The most nodes that one group of the pattern touches."""
     stride = np.where(np.asarray(pattern.count) > 1, pattern.stride, 1)
     reach = (pattern.count - 1) * stride + pattern.block - 1
-    period, lanes = np.asarray(pattern.period), np.asarray(pattern.lanes)
-    shift = np.where(period < num_gpus, np.gcd(period, gpus_per_node), gpus_per_node)
-    worst: Size = np.ones(np.broadcast(reach, shift).shape)
-    for base in range(gpus_per_node):
-        occurs = base % shift == 0
-        if not occurs.any():
-            continue
-        for lane in range(min(gpus_per_node, int(lanes.max()))):
-            first = (base + lane * np.asarray(pattern.lane_stride)) % gpus_per_node
-            touched = (first + reach) // gpus_per_node + 1
-            worst = np.where(occurs & (lane < lanes), np.maximum(worst, touched), worst)
+    # Groups start on multiples of `step` in a node, shifted by their lane: the latest start is worst.
+    period = np.asarray(pattern.period)
+    step = np.where(period < num_gpus, np.gcd(period, gpus_per_node), gpus_per_node)
+    shift = (np.asarray(pattern.lanes) - 1) * pattern.lane_stride
+    latest = gpus_per_node - step + np.where(shift < step, shift, step - np.gcd(pattern.lane_stride, step))
+    worst = (latest + reach) // gpus_per_node + 1
     # Blocks a node or more apart do not touch the nodes between them.
     block = np.maximum(pattern.block, 1)
     aligned = (gpus_per_node % block == 0) | (block % gpus_per_node == 0)

@@ -5,7 +5,7 @@ Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
 
 from functools import partial
 
-from shardwright.engine.dialect import Dialect, Outcome, judge, spell
+from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
 from shardwright.engine.engine import Engine, MemoryRule, SchedulerLimits
 from shardwright.engine.rules import (
     attention_ranks,
@@ -79,13 +79,13 @@ def command(
     node_rank: int = 0,
     master_address: str = "127.0.0.1",
 ) -> list[str]:
-    """argv of one copy on one node. Stated stage layers go by the variable SGLANG_PP_LAYER_PARTITION."""
+    """argv of one copy on one node; stated stage layers go by an environment variable."""
     argv = ["python", "-m", "sglang.launch_server", "--model-path", model.name, *flags(layout)]
     argv += ["--context-length", str(max_model_len)]
     if nodes > 1:
         argv += ["--dist-init-addr", f"{master_address}:{RENDEZVOUS_PORT}"]
         argv += ["--nnodes", str(nodes), "--node-rank", str(node_rank)]
-    return argv
+    return with_stage_layers("SGLANG_PP_LAYER_PARTITION", layout, argv)
 
 
 def _literal(stated: Stated) -> list[str]:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.engine.dialect import Dialect, Outcome, judge, spell
+from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
 from shardwright.engine.engine import Degrees, Engine, MemoryRule, Rule, SchedulerLimits
 from shardwright.engine.rules import (
     attention_ranks,
@@ -114,7 +114,7 @@ def command(
     node_rank: int = 0,
     master_address: str = "127.0.0.1",
 ) -> list[str]:
-    """argv of one copy on one node. Stated stage layers go by the variable VLLM_PP_LAYER_PARTITION.
+    """argv of one copy on one node. Stated stage layers go by an environment variable.
 
     Source of the flags of several nodes: engine/arg_utils.py:2399-2445 (the GPUs of a copy must divide by
     `nodes`; all nodes but the first are headless).
@@ -123,7 +123,7 @@ def command(
     if nodes > 1:
         argv += ["--nnodes", str(nodes), "--node-rank", str(node_rank), "--master-addr", master_address]
         argv += ["--headless"] if node_rank else []
-    return argv
+    return with_stage_layers("VLLM_PP_LAYER_PARTITION", layout, argv)
 
 
 def _literal(stated: Stated) -> list[str]:

@@ -65,11 +65,11 @@ class _WorkloadFields(Record):
 
 
 class _ClusterFields(Record):
-    gpu: str | dict[str, Any]
+    gpu: Any
     nodes: Count = 1
     gpus_per_node: Count = 8
-    scale_up: str | dict[str, Any] | None = None
-    scale_out: str | dict[str, Any] | None = None
+    scale_up: Any = None
+    scale_out: Any = None
 
 
 class _Reserve(Record):
@@ -78,8 +78,8 @@ class _Reserve(Record):
 
 class _DeploymentFields(Record):
     name: str = Field(default="", max_length=200)
-    model: str | dict[str, Any]
-    cluster: str | _ClusterFields
+    model: Any
+    cluster: Any
     workload: _WorkloadFields = _WorkloadFields()
     targets: Targets = Targets()
     objective: Objective = "throughput_per_gpu"
@@ -149,13 +149,17 @@ def _prefixed(field: str, build: Callable[[], T]) -> T:
         raise InputError(path, error.value, error.allowed, where=error.where) from None
 
 
-def _model(given: str | dict[str, Any], folder: Path) -> tuple[ModelSpec, list[str]]:
+def _model(given: Any, folder: Path) -> tuple[ModelSpec, list[str]]:
     if isinstance(given, dict):
         values = {"name": "stated model", "family": "generic", "source": "stated in the deployment", **given}
         attention = values.get("attention")
         if isinstance(attention, dict):
             values["attention"] = {"kind": "gqa", **attention}
         return validated(ModelSpec, values), []
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise InputError(
+            "model", given, "a catalog name, a folder with config.json, or the fields of a model"
+        )
     path = folder / given
     if path.is_dir() or path.suffix == ".json":
         config = path / "config.json" if path.is_dir() else path
@@ -163,17 +167,17 @@ def _model(given: str | dict[str, Any], folder: Path) -> tuple[ModelSpec, list[s
     return find_model(given), []
 
 
-def _cluster(given: str | _ClusterFields) -> tuple[Cluster, tuple[str, ...]]:
-    if isinstance(given, str):
-        raise InputError(
-            "cluster", given, "gpu, nodes and gpus_per_node (detection of this machine is not built yet)"
-        )
+def _cluster(given: Any) -> tuple[Cluster, tuple[str, ...]]:
+    if not isinstance(given, dict):
+        allowed = "gpu, nodes and gpus_per_node (this machine is not detected yet)"
+        raise InputError("cluster", given, allowed)
+    fields = validated(_ClusterFields, given)
     return build_cluster(
-        gpu=given.gpu,
-        nodes=given.nodes,
-        gpus_per_node=given.gpus_per_node,
-        scale_up=given.scale_up,
-        scale_out=given.scale_out,
+        gpu=fields.gpu,
+        nodes=fields.nodes,
+        gpus_per_node=fields.gpus_per_node,
+        scale_up=fields.scale_up,
+        scale_out=fields.scale_out,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardwright.errors import InputError
 from shardwright.layout.layout import ExpertHome, Layout
 
 Ints = NDArray[np.int64]
@@ -47,6 +48,11 @@ class Candidates:
         return self.copies * (self.pp * self.tp * self.dp + expert_sets * experts)
 
 
+MAX_ROWS = 4_000_000
+"""Layouts of one copy that a search enumerates; more would take gigabytes and minutes."""
+
+NO_ROWS: Ints = np.empty((0, 5), dtype=np.int64)
+
 ARRAYS = ("tp", "dp", "ep", "etp", "edp", "copies")
 
 
@@ -62,8 +68,10 @@ def single_copies(
     """Every layout of one copy on up to `max_gpus` GPUs, legal or not.
 
     tensor_degrees: the tp worth trying (divisors of the heads). A dense model has folded layouts without
-    expert degrees and without dp only.
+    expert degrees and without dp only. Raises InputError when there are more than MAX_ROWS.
     """
+    if has_experts:
+        _check_rows(_count(max_gpus, max_pp, tensor_degrees, max_dp, homes), max_gpus)
     for home in homes if has_experts else ("folded",):
         for pp in range(1, min(max_pp, max_gpus) + 1):
             per_stage = max_gpus // pp
@@ -75,22 +83,48 @@ def single_copies(
             else:
                 room = max_gpus - pp * tp * dp
                 room = room // pp if home == "per_stage" else room
-                grid = np.concatenate(
-                    [
-                        _with_experts(tp[room >= n], dp[room >= n], n)
-                        for n in range(1, room.max(initial=0) + 1)
-                    ]
-                    or [np.empty((0, 5), dtype=np.int64)]
-                )
+                sizes = range(1, room.max(initial=0) + 1)
+                parts = [_with_experts(tp[room >= size], dp[room >= size], size) for size in sizes]
+                grid = np.concatenate([NO_ROWS, *parts])
             if len(grid):
                 tp, dp, ep, etp, edp = grid.T
                 ones = np.ones_like(tp)
                 yield Candidates(tp=tp, dp=dp, ep=ep, etp=etp, edp=edp, copies=ones, pp=pp, home=home)
 
 
+def _count(
+    max_gpus: int, max_pp: int, tensor_degrees: Ints, max_dp: int, homes: tuple[ExpertHome, ...]
+) -> int:
+    """How many rows single_copies would have, without making them."""
+    ways = np.ones(max_gpus + 1, dtype=np.int64)
+    for _ in range(2):  # ordered factorisations into one, two, three factors
+        finer = np.zeros_like(ways)
+        for divisor in range(1, max_gpus + 1):
+            finer[divisor::divisor] += ways[1 : max_gpus // divisor + 1]
+        ways = finer
+    up_to = np.cumsum(ways) - ways[0]
+    total = 0
+    for pp in range(1, min(max_pp, max_gpus) + 1):
+        tp, dp = _pairs(tensor_degrees, max_gpus // pp, max_dp)
+        room = max_gpus - pp * tp * dp
+        counts = {"folded": ways[tp * dp], "per_stage": up_to[room // pp], "shared": up_to[room]}
+        total += sum(int(counts[home].sum()) for home in homes)
+    return total
+
+
+def _check_rows(num_rows: int, max_gpus: int) -> None:
+    if num_rows > MAX_ROWS:
+        allowed = f"a cluster, engine or batch with fewer layouts to search than {num_rows:,}"
+        raise InputError("cluster", f"{max_gpus} GPUs", allowed)
+
+
 def with_copies(single: Candidates, *, max_gpus: int, max_dp: int) -> Candidates:
-    """Each layout once for every number of copies that the GPUs and the sequences (dp x copies) allow."""
+    """Each layout once for every number of copies that the GPUs and the sequences (dp x copies) allow.
+
+    Raises InputError when there are more than MAX_ROWS.
+    """
     room = np.minimum(max_gpus // single.num_gpus, max_dp // single.dp)
+    _check_rows(int(room.sum()), max_gpus)
     index = np.repeat(np.arange(len(room)), room)
     copies = np.arange(len(index)) - np.repeat(np.cumsum(room) - room, room) + 1
     return replace(single.where(index), copies=copies)
@@ -106,7 +140,7 @@ def _pairs(tensor_degrees: Ints, limit: int, max_dp: int) -> tuple[Ints, Ints]:
 def _with_experts(tp: Ints, dp: Ints, num_ranks: Ints | int) -> Ints:
     """Each (tp, dp) with every (ep, etp, edp) of product `num_ranks`: rows tp, dp, ep, etp, edp."""
     ranks = np.broadcast_to(np.asarray(num_ranks), tp.shape)
-    rows = [np.empty((0, 5), dtype=np.int64)]
+    rows = [NO_ROWS]
     for count in np.unique(ranks):
         split = _triples(int(count))
         pairs = np.stack([tp[ranks == count], dp[ranks == count]], axis=1)

@@ -95,7 +95,7 @@ def _difference(pool: Pool, best: Pool | None) -> dict[str, float]:
 
 
 def _cure(deployment: Deployment, layout: Layout, table: Table, ranking: Ranking) -> Cure | None:
-    """Fewest changed degrees, then the GPU count nearest to the one asked about, then the smallest changes."""
+    """Fewest changed degrees, then the nearest GPU count, then the smallest changes."""
     sound = ranking.order[: ranking.num_meeting] if ranking.num_meeting else ranking.order
     if not len(sound):
         return None

@@ -5,12 +5,14 @@ import numpy as np
 from shardwright.cost.interval import interval
 from shardwright.cost.memory import RankMemory
 from shardwright.cost.price import Price, price
+from shardwright.cost.step import Seconds
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.engine import Engine
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import ANY_ENGINE, Deployment
 from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
+from shardwright.steps.operation import COMMUNICATION
 from shardwright.units import GB, Estimate
 from shardwright.workload.workload import Targets
 
@@ -69,19 +71,25 @@ def figures(deployment: Deployment, layout: Layout, cost: Price) -> Figures:
     """The price with intervals."""
     spread, basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp)
     prompt_spread, prompt_basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp, prompt=True)
-    binds = max(cost.decode.families, key=lambda family: float(cost.decode.families[family]))
+    in_decode = _largest_family(cost.decode.families)
 
-    def around(value: object, width: float = spread, rests_on: str = basis) -> Estimate:
-        return Estimate.around(float(np.asarray(value)), width, binds=binds, basis=rests_on)
+    def around(value: object, binds: str = in_decode) -> Estimate:
+        return Estimate.around(float(np.asarray(value)), spread, binds=binds, basis=basis)
 
-    share = around(cost.communication_fraction)
+    communication = {name: s for name, s in cost.decode.families.items() if name in COMMUNICATION}
+    share = around(cost.communication_fraction, _largest_family(communication))
     used = float(cost.used_bytes)
     fullest = max(cost.memories, key=lambda row: float(row.used))
     loose = float(fullest.activations + fullest.sampler + fullest.buffers + fullest.runtime)
     return Figures(
         step_s=around(cost.step_s),
         tpot_s=around(cost.tpot_s),
-        ttft_s=around(cost.ttft_s, prompt_spread, prompt_basis),
+        ttft_s=Estimate.around(
+            float(cost.ttft_s),
+            prompt_spread,
+            binds=_largest_family(cost.prefill.families),
+            basis=prompt_basis,
+        ),
         throughput_tokens_per_s=around(cost.throughput_tokens_per_s),
         throughput_per_gpu=around(cost.throughput_tokens_per_s / layout.num_gpus),
         communication_fraction=share.model_copy(update={"high": min(1.0, share.high)}),
@@ -93,6 +101,12 @@ def figures(deployment: Deployment, layout: Layout, cost: Price) -> Figures:
             basis="weights and KV exact, the engine's own share by its memory rule",
         ),
     )
+
+
+def _largest_family(families: Seconds) -> str:
+    """The family with most seconds; '' where none takes any."""
+    largest = max(families, key=lambda family: float(families[family]))
+    return largest if float(families[largest]) > 0 else ""
 
 
 def check_targets(targets: Targets, predicted: Figures) -> tuple[TargetCheck, ...]:

@@ -1,0 +1,98 @@
+"""What several verbs share: the deployment from a file or from options, and where results go."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from shardwright.errors import InputError
+from shardwright.plan.deployment import Deployment, Objective, read_deployment, resolve
+from shardwright.plan.file import PLAN_FILE, read_plan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OBJECTIVES: tuple[Objective, ...] = ("throughput_per_gpu", "latency", "fewest_gpus")
+
+WORKLOAD_OPTIONS = (
+    ("--batch", "sequences in flight over all copies"),
+    ("--input-tokens", "tokens of a prompt"),
+    ("--output-tokens", "tokens of an answer"),
+    ("--max-model-len", "longest sequence to serve"),
+)
+TARGET_OPTIONS = (
+    ("--tpot-ms", "target: milliseconds between two tokens of a sequence"),
+    ("--ttft-ms", "target: milliseconds to the first token"),
+    ("--throughput-tokens-per-s", "target: output tokens a second"),
+    ("--communication-fraction", "target: share of a step spent in communication"),
+    ("--memory-gb", "target: used memory of a GPU in GB"),
+)
+CLUSTER_OPTIONS = (
+    ("--model", str, "catalog name, folder with config.json, or hub id"),
+    ("--gpu", str, "GPU of the catalog, e.g. H100-SXM-80GB"),
+    ("--gpus", int, "number of GPUs"),
+    ("--gpus-per-node", int, "GPUs of a node (8)"),
+    ("--engine", str, "engine that must run the layout (vllm)"),
+    ("--layout", str, "use this layout: canonical, or as people write it"),
+    ("--reserve", int, "GPUs to keep spare"),
+)
+
+
+def deployment_options(function: F) -> F:
+    """The options that state a deployment without a file."""
+    for flag, text in (*reversed(TARGET_OPTIONS),):
+        function = click.option(flag, type=float, help=text)(function)
+    for flag, text in reversed(WORKLOAD_OPTIONS):
+        function = click.option(flag, type=int, help=text)(function)
+    function = click.option("--objective", type=click.Choice(OBJECTIVES), help="what is best")(function)
+    for flag, kind, text in reversed(CLUSTER_OPTIONS):
+        function = click.option(flag, type=kind, help=text)(function)
+    return function
+
+
+def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
+    """The deployment of a file, of a plan, or of options; options override what a file says."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if path is not None and (path.is_dir() or path.name == PLAN_FILE):
+        _only(given, ("layout",), "a plan")
+        plan = read_plan(path)
+        return plan.deployment.model_copy(update={"layout": plan.pools[0].layout, **given})
+    if path is not None:
+        _only(given, ("layout", "objective", "engine"), "a deployment file")
+        return read_deployment(path, overrides=given)
+    for needed in ("model", "gpu", "gpus"):
+        if needed not in given:
+            raise InputError(f"--{needed}", "nothing", "a deployment file, or --model, --gpu and --gpus")
+    return resolve(_values(given))
+
+
+def _only(given: dict[str, Any], allowed: tuple[str, ...], beside: str) -> None:
+    for name, value in given.items():
+        if name not in allowed:
+            flags = ", ".join(f"--{flag}" for flag in allowed)
+            raise InputError(f"--{name.replace('_', '-')}", value, f"only {flags} beside {beside}")
+
+
+def _values(given: dict[str, Any]) -> dict[str, Any]:
+    num_gpus, per_node = given["gpus"], given.get("gpus_per_node", 8)
+    if num_gpus < 1 or per_node < 1:
+        raise InputError("--gpus", num_gpus, "a whole number from 1")
+    if num_gpus > per_node and num_gpus % per_node:
+        raise InputError("--gpus", num_gpus, f"up to {per_node}, or whole nodes of {per_node}")
+    nodes, per_node = (1, num_gpus) if num_gpus <= per_node else (num_gpus // per_node, per_node)
+
+    def section(names: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+        fields = [flag[2:].replace("-", "_") for flag, _ in names]
+        return {field: given[field] for field in fields if field in given}
+
+    values: dict[str, Any] = {
+        "name": f"{given['model']} on {num_gpus} x {given['gpu']}",
+        "model": given["model"],
+        "cluster": {"gpu": given["gpu"], "nodes": nodes, "gpus_per_node": per_node},
+        "workload": section(WORKLOAD_OPTIONS),
+        "targets": section(TARGET_OPTIONS),
+    }
+    values.update({name: given[name] for name in ("engine", "objective", "layout") if name in given})
+    if "reserve" in given:
+        values["reserve"] = {"gpus": given["reserve"]}
+    return values

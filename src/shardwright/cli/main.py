@@ -1,0 +1,62 @@
+"""The command line: one file a verb, imported only when it is called."""
+
+import importlib
+import sys
+
+import click
+
+from shardwright import __version__
+from shardwright.errors import ShardwrightError
+
+VERBS = {
+    "plan": "the best split of a model over a cluster, with its reasons",
+    "audit": "hold a strategy, and what is claimed of it, against the arithmetic",
+    "explain": "why this layout, why not that one, and what would cure it",
+}
+
+
+class Verbs(click.Group):
+    """Finds a verb's command in shardwright.cli.VERB, so that start-up pays for one verb only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"shardwright.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="shardwright")
+def cli() -> None:
+    """Decides how a large language model is split over a GPU cluster, and shows why.
+
+    Exit status: 0 met, 1 findings or a target missed, 2 bad input, 3 the environment lacks something.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; every error of the user's is one message on stderr."""
+    try:
+        sys.exit(cli.main(arguments, prog_name="shardwright", standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ShardwrightError as error:
+        click.echo(f"shardwright: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

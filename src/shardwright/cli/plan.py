@@ -1,0 +1,47 @@
+"""shardwright plan: from a deployment to its plan."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from shardwright.cli.inputs import deployment_from, deployment_options
+from shardwright.plan.deployment import Deployment
+from shardwright.plan.file import write_plan
+from shardwright.plan.plan import Plan
+from shardwright.plan.strategy import resolve_layout
+from shardwright.report.terminal import print_plan
+from shardwright.search.search import plan_for, search
+
+
+@click.command("plan")
+@click.argument("deployment", type=click.Path(path_type=Path), required=False)
+@deployment_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="folder to write plan.json to")
+@click.option("--best", is_flag=True, help="search, even where the deployment names a layout")
+@click.option("--top", type=click.IntRange(0, 100), default=5, help="alternatives to show")
+@click.option("--json", "as_json", is_flag=True, help="print the plan as JSON")
+def command(
+    deployment: Path | None, output: Path | None, best: bool, top: int, as_json: bool, **options: Any
+) -> int:
+    """The best split of DEPLOYMENT (a YAML or JSON file, or options) over its cluster, with its reasons.
+
+    A deployment that names a layout is planned with that one; --best searches all the same.
+    """
+    found = make_plan(deployment_from(deployment, options), best=best, num_alternatives=top)
+    if output is not None:
+        click.echo(f"wrote {write_plan(found, output)}", err=True)
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        print_plan(found, Console())
+    return 0 if found.met else 1
+
+
+def make_plan(deployment: Deployment, *, best: bool, num_alternatives: int = 5) -> Plan:
+    """The plan of the layout that the deployment names, or of the best one."""
+    if deployment.layout is None or best:
+        return search(deployment, num_alternatives=num_alternatives)
+    layout, how = resolve_layout(deployment, deployment.layout)
+    return plan_for(deployment, layout, reason=f"as the deployment asks: {how}")
