@@ -13,7 +13,7 @@ REFERENCE = ModelSpec(
     attention=GQA(num_heads=32, num_kv_heads=8, head_dim=128),
     experts=Experts(num_experts=64, top_k=2, width=2304),
 )
-"""The 30-billion-parameter model of the reference document, its open fields as examples/reference.yaml has them."""
+"""The model of the reference document, its open fields as examples/reference.yaml has them."""
 
 DENSE = ModelSpec(
     name="dense",

@@ -1,4 +1,4 @@
-"""The closed form over arrays is the program summed layout by layout; the pipeline formula is a simulation."""
+"""Prices over arrays are the program summed layout by layout; the pipeline formula is a simulation."""
 
 import heapq
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.layout.layout_strategies import layouts
 
 from shardwright.errors import InputError
 from shardwright.layout.grid import RANK_ORDER, Coordinates, build_grid, coordinates, groups, role
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
+from tests.layout.layout_strategies import layouts
 
 VLLM = ("copy", "dp", "pp", "tp")
 TENSORRT_EXPERTS = ("edp", "etp", "ep")

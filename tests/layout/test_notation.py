@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.layout.layout_strategies import layouts
 
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout, is_canonical, parse_layout
+from tests.layout.layout_strategies import layouts
 
 CASES = {
     "tp2.dp2.pp2/ep4": Layout(tp=2, dp=2, pp=2, ep=4),

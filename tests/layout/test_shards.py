@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.layout.layout_strategies import layouts
 
 from shardwright.errors import InputError
 from shardwright.layout.grid import build_grid, coordinates, role
@@ -19,6 +18,7 @@ from shardwright.layout.stages import even_stages, layer_ranges
 from shardwright.model.spec import GQA, MLA, Experts, ModelSpec
 from shardwright.model.weight import SHARDINGS, Weight
 from shardwright.model.weights import weights
+from tests.layout.layout_strategies import layouts
 
 # Odd sizes on purpose: vocabulary 11, width 5 and 7 experts divide by nothing.
 EXPERTS = Experts(num_experts=7, top_k=2, width=5, shared_width=3, shared_gate=True, correction_bias=True)

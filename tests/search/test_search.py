@@ -109,7 +109,7 @@ def test_a_missed_target_is_never_met() -> None:
         "throughput_tokens_per_s": True,
     }
     assert "nearest" in plan.reason
-    table, ranking = ranked(given)
+    _, ranking = ranked(given)
     assert not any(row.meets_targets for row in plan.alternatives)
     assert ranking.misses[ranking.order[0]] == min(ranking.misses[ranking.order])
 

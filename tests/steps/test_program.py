@@ -117,7 +117,7 @@ def test_communication_of_the_reference_layout_by_hand() -> None:
 
 
 def test_gathering_exchange_moves_all_tokens_and_no_top_k() -> None:
-    """vLLM's default: with dp, every rank gathers the tokens of all dp ranks; without, nothing is exchanged."""
+    """vLLM's default: every rank gathers the tokens of all dp ranks; without dp nothing is exchanged."""
     row_bytes = REFERENCE.hidden * 2
     gathers = [
         op

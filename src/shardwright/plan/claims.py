@@ -1,6 +1,6 @@
 """What a document says of its own deployment. The auditor holds every claim against the inputs."""
 
-from shardwright.record import Count, CountOrZero, Fraction, Positive, Record
+from shardwright.record import Count, CountOrZero, Fraction, Record, Stated
 
 
 class GpuMap(Record):
@@ -29,27 +29,27 @@ class Claims(Record):
     replicas: Count | None = None
     micro_batches: Count | None = None
     modules: Count | None = None
-    experts_per_gpu: Positive | None = None
-    layers_per_stage: Positive | None = None
-    sequences_per_replica: Positive | None = None
-    model_gb: Positive | None = None
-    parameters_billion: Positive | None = None
-    memory_gb: Positive | None = None
+    experts_per_gpu: Stated | None = None
+    layers_per_stage: Stated | None = None
+    sequences_per_replica: Stated | None = None
+    model_gb: Stated | None = None
+    parameters_billion: Stated | None = None
+    memory_gb: Stated | None = None
     """Used memory a GPU, GB = 10^9 bytes."""
     memory_utilisation: Fraction | None = None
     memory_headroom: Fraction | None = None
-    tpot_ms: Positive | None = None
+    tpot_ms: Stated | None = None
     """The document's latency, read as the time between two tokens of a sequence."""
-    ttft_ms: Positive | None = None
-    latency_gain: Positive | None = None
+    ttft_ms: Stated | None = None
+    latency_gain: Stated | None = None
     """Target latency over claimed latency."""
     latency_reduction: Fraction | None = None
     """1 - claimed over target latency."""
-    throughput_tokens_per_s: Positive | None = None
-    throughput_gain: Positive | None = None
+    throughput_tokens_per_s: Stated | None = None
+    throughput_gain: Stated | None = None
     """Claimed over target throughput."""
     communication_fraction: Fraction | None = None
-    communication_gain: Positive | None = None
+    communication_gain: Stated | None = None
     """Target over claimed communication share."""
     gpu_map: GpuMap | None = None
     strategies: tuple[StrategyClaim, ...] = ()

@@ -2,7 +2,7 @@
 
 from pydantic import model_validator
 
-from shardwright.record import Count, Fraction, Positive, Record
+from shardwright.record import Count, Fraction, Record, Stated
 from shardwright.workload.routing import RoutingProfile
 
 
@@ -43,10 +43,10 @@ class Targets(Record):
     tpot_ms and ttft_ms are means; throughput counts output tokens of the whole deployment.
     """
 
-    tpot_ms: Positive | None = None
-    ttft_ms: Positive | None = None
-    throughput_tokens_per_s: Positive | None = None
+    tpot_ms: Stated | None = None
+    ttft_ms: Stated | None = None
+    throughput_tokens_per_s: Stated | None = None
     communication_fraction: Fraction | None = None
     """Exposed communication as a share of a decode step."""
-    memory_gb: Positive | None = None
+    memory_gb: Stated | None = None
     """Limit of used memory a GPU, GB = 10^9 bytes."""

@@ -1,0 +1,87 @@
+"""The decode step of the layout under audit: its program, its seconds, and the same under another load."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from shardwright.audit.floor import decode_load
+from shardwright.audit.subject import Subject
+from shardwright.cost.collectives import Wires
+from shardwright.cost.price import wires_of
+from shardwright.cost.step import StepCost, stages, step_cost
+from shardwright.layout.grid import Role
+from shardwright.search.pool import engine_of
+from shardwright.steps.load import Load
+from shardwright.steps.operation import COMMUNICATION, Operation
+from shardwright.steps.program import rank_program
+
+
+@dataclass(frozen=True)
+class Step:
+    """The decode step of the layout under audit, as its program and its seconds."""
+
+    subject: Subject
+
+    @cached_property
+    def wires(self) -> Wires:
+        """The links under its groups."""
+        return wires_of(
+            engine_of(self.subject.priced_on), self.subject.deployment.cluster, self.subject.the_layout
+        )
+
+    @cached_property
+    def load(self) -> Load:
+        """One micro-batch."""
+        return decode_load(self.subject.priced_on, self.subject.the_layout, self.subject.pool.micro_batches)
+
+    @property
+    def tpot_s(self) -> float:
+        return self.subject.pool.figures.tpot_s.value
+
+    @property
+    def cycle_s(self) -> float:
+        """From token to token while all ranks decode."""
+        return self.subject.pool.figures.step_s.value
+
+    @property
+    def pass_s(self) -> float:
+        """One micro-batch through all stages."""
+        return number(self.subject.price.decode.pass_s)
+
+    @property
+    def communication_s(self) -> float:
+        """Of one pass, exposed."""
+        families = self.subject.price.decode.families
+        return sum(number(families[name]) for name in families if name in COMMUNICATION)
+
+    def operations(self) -> Iterator[Operation]:
+        """What the attention ranks do for one micro-batch, stage after stage."""
+        subject, layout = self.subject, self.subject.the_layout
+        role: Role = "attention+experts" if layout.home == "folded" else "attention"
+        mode = engine_of(subject.priced_on).exchange
+        for stage in stages(subject.deployment.model, subject.pool.stage_layers):
+            yield from rank_program(subject.deployment.model, layout, stage, self.load, role, mode)
+
+    def cost(self, load: Load) -> StepCost:
+        """The step under another load."""
+        subject = self.subject
+        return step_cost(
+            subject.deployment.model,
+            engine_of(subject.priced_on),
+            subject.the_layout,
+            subject.pool.stage_layers,
+            load,
+            subject.pool.micro_batches,
+            self.wires,
+        )
+
+    def of_cycle(self, seconds: float) -> float:
+        """Seconds saved of a pass, as seconds saved between two tokens of a sequence."""
+        return seconds / self.pass_s * self.cycle_s
+
+
+def number(value: object) -> float:
+    """A scalar that may come as an array without dimensions."""
+    return float(np.asarray(value))

@@ -1,0 +1,79 @@
+"""How the copies of a layout are started: the commands to copy, and what to know before."""
+
+import shlex
+
+from shardwright.audit.placing import gpus_of
+from shardwright.cluster.cluster import Cluster
+from shardwright.engine.engine import Engine
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import parse_layout
+from shardwright.plan.deployment import Deployment
+from shardwright.plan.plan import Pool
+from shardwright.report.document import Code, Document, Paragraph
+from shardwright.search.pool import engine_of
+
+HEAD_ADDRESS = "HEAD_NODE_ADDRESS"
+"""Stands for the address of node 0 of a copy, which no plan knows."""
+
+MOST_PLACES = 4
+"""Copies whose GPUs are listed; the others follow the same rule."""
+
+
+def starting(deployment: Deployment, pool: Pool) -> Document:
+    """One command line for each node of a copy, and where the copies go."""
+    engine, layout, cluster = engine_of(deployment), parse_layout(pool.layout), deployment.cluster
+    if not pool.command:
+        return (
+            Paragraph(
+                f"No command: {engine.title} {engine.version} starts {pool.layout} by no single command line "
+                "that Shardwright writes."
+            ),
+        )
+    nodes = nodes_of_a_copy(layout, cluster)
+    lines = [shlex.join(pool.command)]
+    if nodes > 1 and layout.gpus_per_copy % nodes == 0:
+        lines = [_on_node(engine, layout, deployment, nodes, rank) for rank in range(nodes)]
+    return (Code("\n".join(lines)), *map(Paragraph, _notes(layout, cluster, nodes, len(lines))))
+
+
+def nodes_of_a_copy(layout: Layout, cluster: Cluster) -> int:
+    """Nodes that one copy needs when it fills them one after the other."""
+    return -(-layout.gpus_per_copy // cluster.gpus_per_node)
+
+
+def _on_node(engine: Engine, layout: Layout, deployment: Deployment, nodes: int, rank: int) -> str:
+    assert engine.command is not None
+    length = deployment.workload.max_model_len
+    return shlex.join(
+        engine.command(
+            layout, deployment.model, length, nodes=nodes, node_rank=rank, master_address=HEAD_ADDRESS
+        )
+    )
+
+
+def _notes(layout: Layout, cluster: Cluster, nodes: int, num_lines: int) -> list[str]:
+    notes = []
+    if num_lines > 1:
+        notes.append(f"One line a node, in order; {HEAD_ADDRESS} is the address of the first of them.")
+    elif nodes > 1:
+        notes.append(
+            f"A copy of {layout.gpus_per_copy} GPUs does not divide over {nodes} nodes of "
+            f"{cluster.gpus_per_node}: this line is for a machine that holds them all."
+        )
+    if layout.copies > 1:
+        notes.append(_copies(layout, cluster))
+    return notes
+
+
+def _copies(layout: Layout, cluster: Cluster) -> str:
+    size = layout.gpus_per_copy
+    places = [
+        f"copy {copy} on {gpus_of(range(copy * size, (copy + 1) * size))}"
+        for copy in range(min(layout.copies, MOST_PLACES))
+    ]
+    more = ", and so on" if layout.copies > MOST_PLACES else ""
+    return (
+        f"This starts one copy of {layout.copies}; start each on its own GPUs and port, and spread the "
+        f"requests over them: {'; '.join(places)}{more} (GPUs counted over the cluster, "
+        f"{cluster.gpus_per_node} a node)."
+    )

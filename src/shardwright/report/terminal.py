@@ -1,0 +1,159 @@
+"""A report on a terminal, drawn with rich: no colour where it is piped, no markup from user text."""
+
+from typing import TYPE_CHECKING, Literal
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from shardwright.plan.plan import Plan
+from shardwright.report.document import (
+    Bullets,
+    Code,
+    Column,
+    Document,
+    Heading,
+    Item,
+    Paragraph,
+    Table,
+    drawn_by,
+    printable,
+)
+from shardwright.report.plan_document import plan_document
+
+if TYPE_CHECKING:
+    from shardwright.audit.record import Audit
+    from shardwright.search.explain import Explanation
+
+STYLES = {
+    "met": "green",
+    "met, uncertain": "yellow",
+    "missed": "bold red",
+    "accepted": "green",
+    "refused": "red",
+    "ready": "bold green",
+    "ready with conditions": "bold yellow",
+    "not ready": "bold red",
+    "uneven": "yellow",
+}
+"""The word of a status -> its colour; any other word has none."""
+
+GAPS = (2, 1)
+"""Cells between two columns: the first with which a table fits the console."""
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """The plan, as wide as the console."""
+    print_document(plan_document(plan), console)
+
+
+def print_audit(audit: "Audit", console: Console) -> None:
+    """The audit, as wide as the console; what is marked as detail is left to the markdown."""
+    # Imported here so that a verb pays for its own report only: 30 ms of `shardwright plan`.
+    from shardwright.report.audit_document import audit_document  # noqa: PLC0415
+
+    print_document(audit_document(audit), console)
+
+
+def print_explanation(found: "Explanation", console: Console) -> None:
+    """The explanation, as wide as the console."""
+    from shardwright.report.explain_document import explain_document  # noqa: PLC0415
+
+    print_document(explain_document(found), console)
+
+
+def print_document(document: Document, console: Console) -> None:
+    """Every block that is no detail, headings set off by an empty line."""
+    for block in drawn_by(document, "terminal"):
+        if isinstance(block, Heading) and block.level == 2:
+            console.print()
+        console.print(_drawn(block, console), highlight=False, soft_wrap=isinstance(block, Code))
+
+
+def _drawn(block: Heading | Paragraph | Table | Bullets | Code, console: Console) -> RenderableType:
+    match block:
+        case Heading():
+            return Text(printable(block.text), style="bold underline" if block.level == 1 else "bold")
+        case Paragraph():
+            return _wrapped(Text(printable(block.text), style=STYLES.get(block.status, "")), console)
+        case Bullets():
+            return Text("\n").join(_bullet(item, console) for item in block.items)
+        case Code():
+            return Text("\n".join(map(printable, block.text.splitlines())), style="cyan")
+        case Table():
+            gap = next((gap for gap in GAPS if _least_width(block, gap) <= console.width), None)
+            if gap is None:
+                return Text("\n").join(_stacked(row, block, console) for row in block.rows)
+            return _table(block, gap, console.width)
+
+
+def _bullet(item: str | Item, console: Console) -> Text:
+    if isinstance(item, str):
+        return _wrapped(Text(printable(item)), console, mark="- ")
+    label = Text(f"{printable(item.label)}: ", style="bold")
+    return _wrapped(Text.assemble(label, printable(item.text)), console, mark="- ")
+
+
+def _wrapped(text: Text, console: Console, mark: str = "") -> Text:
+    """`text` on lines of the console's width, those after the first under the first."""
+    lines = text.wrap(console, max(1, console.width - len(mark)))
+    for line in lines:
+        line.rstrip()
+    indents = [mark, *[" " * len(mark)] * (len(lines) - 1)]
+    return Text("\n").join(Text.assemble(*pair) for pair in zip(indents, lines, strict=True))
+
+
+def _table(block: Table, gap: int, width: int) -> RenderableType:
+    drawn = RichTable(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
+    room = width - gap * (len(block.columns) - 1)
+    for column, cells in zip(block.columns, _widths(block, room), strict=True):
+        justify: Literal["left", "right"] = "right" if column.kind == "number" else "left"
+        drawn.add_column(Text(column.title), width=cells, justify=justify, overflow="fold")
+    for row in block.rows:
+        drawn.add_row(*(_cell(text, column) for text, column in zip(row, block.columns, strict=True)))
+    return drawn
+
+
+def _stacked(row: tuple[str, ...], block: Table, console: Console) -> Text:
+    """A row of a table too wide for the console: a bullet, the first cell first."""
+    cells = zip(block.columns[1:], row[1:], strict=True)
+    return _bullet(
+        Item(row[0], "; ".join(f"{column.title} {text}" for column, text in cells if text)), console
+    )
+
+
+def _cell(text: str, column: Column) -> Text:
+    return Text(printable(text), style=STYLES.get(text, "") if column.kind == "status" else "")
+
+
+def _whole(column: Column) -> bool:
+    """Whether its cells are never broken."""
+    return column.kind != "text"
+
+
+def _least_width(block: Table, gap: int) -> int:
+    return sum(_least(block)) + gap * (len(block.columns) - 1)
+
+
+def _least(block: Table) -> list[int]:
+    """Cells that each column needs: whole texts where they are not broken, else the longest word."""
+    widths = []
+    for index, column in enumerate(block.columns):
+        cells = [row[index] for row in block.rows]
+        words = " ".join(cells).split() if not _whole(column) else cells
+        widths.append(max(map(cell_len, (*words, *column.title.split())), default=0))
+    return widths
+
+
+def _widths(block: Table, room: int) -> list[int]:
+    """The cells of each column: as many as its texts take, the widest narrowed until all fit `room`."""
+    least = _least(block)
+    widths = [
+        max(map(cell_len, (column.title, *(row[index] for row in block.rows))))
+        for index, column in enumerate(block.columns)
+    ]
+    while sum(widths) > room:
+        widest = max((i for i in range(len(widths)) if widths[i] > least[i]), key=lambda i: widths[i])
+        widths[widest] -= 1
+    return widths

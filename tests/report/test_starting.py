@@ -1,0 +1,59 @@
+"""The command to copy, its nodes and its copies."""
+
+import shlex
+
+from shardwright.engine.catalog import ENGINES
+from shardwright.layout.notation import parse_layout
+from shardwright.report.document import Code, Paragraph
+from shardwright.report.starting import HEAD_ADDRESS, starting
+from tests.report.records import DEPLOYMENT, pool
+
+
+def commands(document):
+    return [line for block in document if isinstance(block, Code) for line in block.text.splitlines()]
+
+
+def notes(document):
+    return " ".join(block.text for block in document if isinstance(block, Paragraph))
+
+
+def test_one_node_is_the_command_of_the_pool():
+    own = pool("tp2.dp2/ep4", 4, command=("vllm", "serve", "a b"))
+    document = starting(DEPLOYMENT, own)
+    assert commands(document) == ["vllm serve 'a b'"]
+    assert notes(document) == ""
+
+
+def test_two_nodes_have_a_line_each_as_the_engine_writes_it():
+    document = starting(DEPLOYMENT, pool("tp2.dp4/ep8", 8))
+    lines = commands(document)
+    for rank, line in enumerate(lines):
+        assert shlex.split(line) == ENGINES["vllm"].command(
+            parse_layout("tp2.dp4/ep8"),
+            DEPLOYMENT.model,
+            DEPLOYMENT.workload.max_model_len,
+            nodes=2,
+            node_rank=rank,
+            master_address=HEAD_ADDRESS,
+        )
+    assert len(lines) == 2
+    assert "--headless" in lines[1] and "--headless" not in lines[0]
+
+
+def test_copies_are_told_their_gpus():
+    document = starting(DEPLOYMENT, pool("tp2/etp2.x3", 6))
+    assert len(commands(document)) == 1
+    assert "copy 0 on GPUs 0-1; copy 1 on GPUs 2-3; copy 2 on GPUs 4-5" in notes(document)
+
+
+def test_a_copy_that_does_not_divide_over_its_nodes_says_so():
+    document = starting(DEPLOYMENT, pool("dp5/ep5", 5))
+    assert len(commands(document)) == 1
+    assert "does not divide over 2 nodes of 4" in notes(document)
+
+
+def test_no_command_is_said_not_invented():
+    ours = DEPLOYMENT.model_copy(update={"engine": "any"})
+    document = starting(ours, pool().model_copy(update={"command": ()}))
+    assert commands(document) == []
+    assert "No command" in notes(document)
