@@ -24,7 +24,8 @@ def command(deployment: Path | None, output: Path | None, as_json: bool, **optio
     Exit status 1 when the deployment is not ready.
     """
     gpus = options.pop("gpus") if deployment is not None else None
-    found = audit(deployment_from(deployment, options), gpus=gpus)
+    layout = options.pop("layout")
+    found = audit(deployment_from(deployment, options), layout=layout, gpus=gpus)
     if output is not None:
         click.echo(f"wrote {write_text(output, audit_markdown(found))}", err=True)
     if as_json:
