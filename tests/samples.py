@@ -50,6 +50,19 @@ SMALL_MOE = ModelSpec(
 )
 
 
+WINDOWED = ModelSpec(
+    name="windowed",
+    family="gpt_oss",
+    num_layers=6,
+    hidden=256,
+    vocab=1000,
+    attention=GQA(num_heads=8, num_kv_heads=2, head_dim=32, qkv_bias=True, output_bias=True, sinks=True),
+    experts=Experts(num_experts=8, top_k=2, width=96, router_bias=True, bias=True, weight_dtype="mxfp4"),
+    window=128,
+    windowed_layers=(0, 2, 4),
+)
+
+
 def cluster(gpu: str = "H100-SXM-80GB", nodes: int = 2, gpus_per_node: int = 8) -> Cluster:
     """A cluster of the catalog."""
     return build_cluster(gpu=gpu, nodes=nodes, gpus_per_node=gpus_per_node)[0]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardwright.cluster.catalog import build_cluster
-from shardwright.cluster.topology import nodes_spanned
+from shardwright.cluster.topology import copies_that_fit, first_gpu, nodes_spanned
 
 
 @given(
@@ -24,3 +24,12 @@ def test_nodes_spanned_is_the_largest_set_of_nodes(groups: list[list[int]], gpus
 def test_tiers() -> None:
     cluster, _ = build_cluster(gpu="H100", nodes=2, gpus_per_node=8)
     assert [cluster.tier(3, rank) for rank in (3, 7, 8)] == ["self", "node", "network"]
+
+
+def test_copies_stay_in_nodes_where_they_can() -> None:
+    """6 GPUs a copy on nodes of 8: one a node, each from its first GPU on; 12: two nodes each."""
+    assert int(copies_that_fit(6, nodes=2, gpus_per_node=8)) == 2
+    assert [first_gpu(copy, 6, 8) for copy in range(2)] == [0, 8]
+    assert int(copies_that_fit(12, nodes=5, gpus_per_node=8)) == 2
+    assert [first_gpu(copy, 12, 8) for copy in range(2)] == [0, 16]
+    assert int(copies_that_fit(20, nodes=2, gpus_per_node=8)) == 0

@@ -13,7 +13,7 @@ from shardwright.model.catalog import find_model
 from shardwright.model.spec import ModelSpec
 from shardwright.model.weights import weights
 from shardwright.units import GB
-from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE, cluster
+from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE, WINDOWED, cluster
 
 OURS = ENGINES["shardwright"]
 
@@ -34,6 +34,8 @@ def memories(model: ModelSpec, layout: Layout, layers: tuple[int, ...], **load: 
         (SMALL_MOE, "tp2.pp2+ep3.shared", (3, 1)),
         (LATENT, "tp2.dp2.pp3/ep4", (2, 2, 1)),
         (LATENT, "tp4.pp2+ep4.etp2", (3, 2)),
+        (WINDOWED, "tp2.dp2.pp2/ep2.etp2", (3, 3)),
+        (WINDOWED, "tp4.pp2+ep3.etp2.shared", (2, 4)),
     ],
 )
 def test_weights_are_those_of_the_fullest_rank(model: ModelSpec, text: str, layers: tuple[int, ...]) -> None:
@@ -75,6 +77,15 @@ def test_kv_comes_in_blocks() -> None:
     (memory,) = rank_memories(SMALL_MOE, ENGINES["vllm"], cluster(), Layout(), (4,), **amount)
     assert float(memory.kv) == 3 * 112 * float(memory.kv_bytes_per_token)
     assert float(memory.kv_tokens(16)) % 16 == 0
+
+
+def test_a_windowed_layer_keeps_the_kv_of_its_window() -> None:
+    """Of 512 tokens: three layers keep all, three the last 128; a token's row is 2 x 2 heads x 32 x 2 B."""
+    (memory,) = memories(WINDOWED, Layout(), (6,), sequences=5, tokens_per_sequence=512)
+    assert float(memory.kv) == 5 * (3 * 512 + 3 * 128) * 2 * 2 * 32 * 2
+    (short,) = memories(WINDOWED, Layout(), (6,), sequences=5, tokens_per_sequence=100)
+    assert float(short.kv) == 5 * 6 * 100 * 2 * 2 * 32 * 2
+    assert float(memory.kv_tokens(1)) > 1.5 * float(short.kv_tokens(1))
 
 
 def test_reference_by_hand() -> None:

@@ -12,13 +12,14 @@ from shardwright.cost.step import program_seconds, stages, step_cost
 from shardwright.engine.catalog import ENGINES
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
-from shardwright.model.spec import ModelSpec
+from shardwright.model.catalog import find_model
+from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.search.candidates import ARRAYS, Candidates
 from shardwright.steps.load import Load, routed_load
 from shardwright.steps.program import Stage, rank_program
 from shardwright.workload.routing import RoutingProfile
 from shardwright.workload.workload import Workload
-from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE, cluster
+from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE, WINDOWED, cluster
 
 WORKLOAD = Workload(
     batch=96,
@@ -50,7 +51,7 @@ def arrays(layouts: list[Layout]) -> Candidates:
     return Candidates(**columns, pp=layouts[0].pp, home=layouts[0].home)
 
 
-@pytest.mark.parametrize("model", [SMALL_MOE, LATENT, REFERENCE], ids=lambda model: model.name)
+@pytest.mark.parametrize("model", [SMALL_MOE, LATENT, REFERENCE, WINDOWED], ids=lambda model: model.name)
 @pytest.mark.parametrize("home", LAYOUTS)
 @pytest.mark.parametrize("pp", [1, 2, 3])
 @pytest.mark.parametrize("engine", ["vllm", "shardwright"])
@@ -75,7 +76,7 @@ def test_arrays_equal_layouts_one_by_one(model: ModelSpec, home: str, pp: int, e
 
 
 @given(
-    model=st.sampled_from([DENSE, SMALL_MOE, LATENT, REFERENCE]),
+    model=st.sampled_from([DENSE, SMALL_MOE, LATENT, REFERENCE, WINDOWED]),
     pp=st.integers(1, 4),
     sequences=st.integers(1, 300),
     micro_batches=st.integers(1, 6),
@@ -102,9 +103,9 @@ def test_a_pass_is_every_layer_of_every_stage_summed(
     cost = step_cost(model, engine, layout, layers, load, micro_batches, wires)
     stage_seconds, start = [], 0
     for index, count in enumerate(layers):
-        kinds = model.layer_kinds[start : start + count]
+        shapes = model.layer_shapes[start : start + count]
         start += count
-        stage = Stage(runs=tuple((k, 1) for k in kinds), first=index == 0, last=index == pp - 1)
+        stage = Stage(runs=tuple((shape, 1) for shape in shapes), first=index == 0, last=index == pp - 1)
         operations = rank_program(model, layout, stage, load, "attention+experts", engine.exchange)
         stage_seconds.append(float(sum(program_seconds(operations, wires).values())))
     assert float(cost.pass_s) == pytest.approx(sum(stage_seconds), rel=1e-9)
@@ -149,8 +150,18 @@ def test_two_stages_with_one_micro_batch_idle_half() -> None:
 
 def test_stages_carry_the_odd_layers() -> None:
     first, *_, last = stages(LATENT, (2, 2, 1))
-    assert first.runs == (("dense", 1), ("moe", 1)) and first.first and not first.last
-    assert last.runs == (("moe", 1),) and last.last
+    dense, moe = LayerShape("dense"), LayerShape("moe")
+    assert first.runs == ((dense, 1), (moe, 1)) and first.first and not first.last
+    assert last.runs == ((moe, 1),) and last.last
+
+
+def test_stages_of_equal_layers_are_equal_in_whatever_order() -> None:
+    """Windowed and full layers alternate, so that a stage starts with one or with the other."""
+    windowed, full = LayerShape("moe", window=128), LayerShape("moe")
+    _, *middle, _ = stages(WINDOWED, (1, 2, 2, 1))
+    assert [stage.runs for stage in middle] == [((windowed, 1), (full, 1))] * 2
+    first, last = stages(WINDOWED, (3, 3))
+    assert first.runs == ((windowed, 2), (full, 1)) and last.runs == ((windowed, 1), (full, 2))
 
 
 def test_more_gpus_of_expert_parallelism_never_slow_the_experts() -> None:
@@ -179,3 +190,35 @@ def test_loads_count_the_tokens_of_all_dp_ranks() -> None:
     )
     assert 64 < float(load.expert_rows) < 1.3 * 64
     assert float(load.active_experts) == pytest.approx(16 * (1 - (1 - 2 / 64) ** 128), rel=0.02)
+
+
+def test_prefills_of_dp_ranks_stall_each_other() -> None:
+    """Ranks that step together: a lone prefill stalls all, so dp ranks cost more than their own prefills."""
+    site = (REFERENCE, ENGINES["vllm"], cluster(nodes=1), WORKLOAD)
+    alone = price(*site, parse_layout("tp8/ep8"), (16,))
+    assert float(alone.tpot_s - alone.step_s) == pytest.approx(
+        (96 - 1) * float(alone.prefill.pass_s) / WORKLOAD.output_tokens
+    )
+    together = price(*site, parse_layout("dp8/ep8"), (16,))
+    own = (12 - 1) * float(together.prefill.pass_s) / WORKLOAD.output_tokens
+    assert float(together.tpot_s - together.step_s) > 1.5 * own
+
+
+def test_mla_decode_is_not_below_its_floor() -> None:
+    """DeepSeek-V3 on H200, 256 sequences of 32k: 2 FLOP x heads x (576 + 512) x tokens at the dense peak."""
+    model, site = find_model("DeepSeek-V3"), cluster("H200", nodes=4)
+    work = Workload(batch=256, input_tokens=32768, output_tokens=2, max_model_len=40000)
+    cost = price(model, ENGINES["vllm"], site, work, parse_layout("tp1/ep1"), (61,))
+    floor_s = 256 * 128 * 2 * (576 + 512) * 32768 * 61 / site.device.peak_flops["bf16"]
+    assert float(cost.decode.families["attention"]) > floor_s
+
+
+def test_rows_to_dedicated_experts_on_another_node_all_cross() -> None:
+    """dp8+ep8: attention on node 0, experts on node 1. 8,192 tokens x top-2, there and back, by NIC."""
+    site = cluster(nodes=2)
+    work = Workload(batch=8, input_tokens=8192, output_tokens=8, max_model_len=10000)
+    cost = price(REFERENCE, ENGINES["shardwright"], site, work, parse_layout("dp8+ep8"), (16,))
+    tokens = ENGINES["shardwright"].memory.limits_on(site.device).max_batched_tokens
+    chunk = 8192 / -(-8192 // tokens)
+    floor_s = chunk * 2 * REFERENCE.hidden * 2 * 2 * 16 / site.scale_out.bandwidth_bytes_per_s
+    assert float(cost.prefill.families["exchange"]) > floor_s

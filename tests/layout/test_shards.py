@@ -45,6 +45,18 @@ LATENT = ModelSpec(
     ),
     experts=EXPERTS,
 )
+FUSED = ModelSpec(
+    name="fused-moe",
+    family="gpt_oss",
+    num_layers=4,
+    hidden=6,
+    vocab=11,
+    attention=GQA(num_heads=4, num_kv_heads=2, head_dim=2, qkv_bias=True, output_bias=True, sinks=True),
+    experts=Experts(num_experts=7, top_k=2, width=5, router_bias=True, bias=True, weight_dtype="mxfp4"),
+    window=3,
+    windowed_layers=(0, 2),
+)
+SINGLE = FUSED.model_copy(update={"name": "biased-moe", "family": "generic"})
 DENSE = ModelSpec(
     name="mqa-dense",
     num_layers=4,
@@ -96,8 +108,8 @@ def multiplicity(weight: Weight, layout: Layout) -> np.ndarray | int:
     return layout.dp
 
 
-@settings(max_examples=80, deadline=None)
-@given(with_experts, st.sampled_from([MOE, LATENT, DENSE]))
+@settings(max_examples=100, deadline=None)
+@given(with_experts, st.sampled_from([MOE, LATENT, FUSED, SINGLE, DENSE]))
 def test_every_element_is_held_as_often_as_the_layout_says(layout: Layout, spec: ModelSpec) -> None:
     layout = plain(layout)
     by_rank = held_by_rank(spec, layout)
@@ -106,16 +118,21 @@ def test_every_element_is_held_as_often_as_the_layout_says(layout: Layout, spec:
         counts = copies[rank // layout.gpus_per_copy]
         for shard in shards:
             if shard.name not in counts:
-                counts[shard.name] = np.zeros(shard.weight.shape, dtype=int)
+                counts[shard.name] = np.zeros(shard.weight.tensor_shape, dtype=int)
             counts[shard.name][shard.slices] += 1
-            assert shard.num_elements == np.zeros(shard.weight.shape)[shard.slices].size
+            assert shard.num_elements == np.zeros(shard.weight.tensor_shape)[shard.slices].size
     expected: dict[str, np.ndarray | int] = {}
     expected_bytes = 0.0
     for weight in weights(spec):
         if weight.num_experts:
-            for expert in range(weight.num_experts):
-                times = layout.edp * replicas(expert, weight.num_experts, layout.redundant)
-                expected[weight.name.replace("{expert}", str(expert))] = times
+            held = [
+                layout.edp * replicas(expert, weight.num_experts, layout.redundant)
+                for expert in range(weight.num_experts)
+            ]
+            if weight.fused_experts:
+                expected[weight.name] = np.reshape(held, (-1, *[1] * len(weight.shape)))
+            else:
+                expected |= {weight.name.replace("{expert}", str(e)): n for e, n in enumerate(held)}
             slots = weight.num_experts + layout.redundant
             expected_bytes += layout.edp * weight.num_bytes * slots / weight.num_experts
         else:
@@ -133,7 +150,7 @@ def test_every_element_is_held_as_often_as_the_layout_says(layout: Layout, spec:
 
 
 @settings(max_examples=40, deadline=None)
-@given(with_experts, st.sampled_from([MOE, LATENT]))
+@given(with_experts, st.sampled_from([MOE, LATENT, FUSED]))
 def test_roles_and_stages_hold_what_is_theirs(layout: Layout, spec: ModelSpec) -> None:
     layout = plain(layout)
     grid = build_grid(layout)
@@ -171,7 +188,7 @@ def test_a_rank_holds_the_kv_heads_of_its_query_heads(num_heads: int, num_kv_hea
 
 
 @settings(max_examples=40, deadline=None)
-@given(with_experts, st.sampled_from([MOE, LATENT, DENSE]))
+@given(with_experts, st.sampled_from([MOE, LATENT, FUSED, SINGLE, DENSE]))
 def test_local_elements_is_the_largest_shard(layout: Layout, spec: ModelSpec) -> None:
     layout = plain(layout)
     largest: dict[tuple[int, str], int] = defaultdict(int)
@@ -189,7 +206,7 @@ class Many:
     etp = np.array([1, 1, 2, 5])
 
 
-@pytest.mark.parametrize("spec", [MOE, LATENT, DENSE])
+@pytest.mark.parametrize("spec", [MOE, LATENT, FUSED, SINGLE, DENSE])
 def test_local_elements_takes_arrays(spec: ModelSpec) -> None:
     slots = np.array([7, 4, 2, 1])
     for weight in weights(spec):
@@ -249,11 +266,29 @@ def test_a_placement_of_its_own_for_one_layer() -> None:
     assert names == {1: {0, 1, 2, 3}, 2: {4, 5, 6}, 3: {0, 1, 2, 3}}
 
 
-def test_a_value_that_is_summed_lives_on_the_first_rank_only() -> None:
-    first, second = held_by_rank(MOE, parse_layout("tp2/etp2"))
-    summed = {name for name, rule in SHARDINGS.items() if rule.first_rank}
-    assert any(shard.weight.sharding in summed for shard in first)
+@pytest.mark.parametrize("spec", [MOE, FUSED, SINGLE])
+def test_a_value_that_is_summed_lives_on_the_first_rank_only(spec: ModelSpec) -> None:
+    first, second = held_by_rank(spec, parse_layout("tp2/etp2"))
+    summed = {row.sharding for row in weights(spec)} & {n for n, rule in SHARDINGS.items() if rule.first_rank}
+    assert summed == {"first_rank", "expert_first_rank"} if spec.experts.bias else {"first_rank"}  # type: ignore[union-attr]
+    assert {shard.weight.sharding for shard in first} >= summed
     assert not any(shard.weight.sharding in summed for shard in second)
+
+
+def test_slices_of_fused_experts_hold_whole_pairs() -> None:
+    """Width 5 over etp 2: three gate-up pairs and two, beside the rows of down_proj that they feed."""
+    first, second = held_by_rank(FUSED, parse_layout("tp2.dp2/ep2.etp2"))[2:]
+    for shards, pairs in ((first, slice(0, 3)), (second, slice(3, 5))):
+        found = {
+            shard.name.split(".")[-1]: shard.slices
+            for shard in shards
+            if shard.weight.layer == 1 and shard.slot == 5
+        }
+        columns = slice(2 * pairs.start, 2 * pairs.stop)
+        assert found["gate_up_proj"] == (slice(5, 6), slice(0, 6), columns)
+        assert found["gate_up_proj_bias"] == (slice(5, 6), columns)
+        assert found["down_proj"] == (slice(5, 6), pairs, slice(0, 6))
+        assert ("down_proj_bias" in found) == (shards is first)
 
 
 def test_a_model_with_experts_needs_a_grid_of_experts() -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from shardwright.errors import InputError
 from shardwright.model.catalog import catalog_entries, find_model, model_names
-from shardwright.model.weights import num_active_parameters, num_parameters, weights
+from shardwright.model.weights import bytes_by_part, num_active_parameters, num_parameters, weights
+from shardwright.units import GIB
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -30,6 +31,28 @@ def test_deepseek_counts_its_selection_biases_apart() -> None:
     assert num_parameters(spec) == 671_026_419_200 - 58 * 256
     assert num_active_parameters(spec) - spec.vocab * spec.hidden == pytest.approx(36.6e9, abs=0.05e9)
     assert spec.left_out == ("1 multi-token-prediction layer",)
+
+
+@pytest.mark.parametrize(
+    ("name", "active", "within"),
+    [
+        ("openai/gpt-oss-20b", 3.61e9, 0.005e9),
+        ("openai/gpt-oss-120b", 5.13e9, 0.005e9),
+        ("deepseek-ai/DeepSeek-V2-Lite", 2.4e9, 0.06e9),
+    ],
+)
+def test_some_publishers_leave_the_embedding_out_of_what_is_active(
+    name: str, active: float, within: float
+) -> None:
+    """gpt-oss: arXiv 2508.10925, table 1. DeepSeek-V2-Lite: arXiv 2405.04434, appendix B."""
+    spec = find_model(name)
+    assert num_active_parameters(spec) - spec.vocab * spec.hidden == pytest.approx(active, abs=within)
+
+
+@pytest.mark.parametrize(("name", "gib"), [("openai/gpt-oss-20b", 12.8), ("openai/gpt-oss-120b", 60.8)])
+def test_gpt_oss_has_the_published_bytes(name: str, gib: float) -> None:
+    """Checkpoint size of arXiv 2508.10925, table 1: experts of 4.25 bits, scales included, the rest of 16."""
+    assert sum(bytes_by_part(find_model(name)).values()) / GIB == pytest.approx(gib, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["qwen3-30b-a3b", "Qwen3-30B-A3B", "Qwen/Qwen3-30B-A3B"])

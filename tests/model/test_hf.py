@@ -12,13 +12,14 @@ from shardwright.errors import InputError
 from shardwright.model.catalog import catalog_entries, model_names
 from shardwright.model.hf import read_config
 from shardwright.model.kv import kv_bytes_per_token
-from shardwright.model.spec import GQA, MLA, Experts, ModelSpec
+from shardwright.model.spec import GQA, MLA, Experts, LayerShape, ModelSpec
 from shardwright.model.weights import num_active_parameters, num_parameters
 
 LLAMA = catalog_entries()["meta-llama/Llama-3.1-8B"]["config"]
 QWEN_MOE = catalog_entries()["Qwen/Qwen3-30B-A3B"]["config"]
 DEEPSEEK = catalog_entries()["deepseek-ai/DeepSeek-V3"]["config"]
 MIXTRAL = catalog_entries()["mistralai/Mixtral-8x7B-v0.1"]["config"]
+GPT_OSS = catalog_entries()["openai/gpt-oss-20b"]["config"]
 WRAPPED = catalog_entries()["mistralai/Mistral-Small-3.1-24B-Instruct-2503"]["config"]
 
 
@@ -69,6 +70,41 @@ def test_latent_attention_block_fp8_and_leading_dense_layers() -> None:
     )
 
 
+def test_windows_sinks_biases_and_experts_of_four_bits() -> None:
+    spec = read(GPT_OSS)
+    assert spec.attention == GQA(
+        num_heads=64, num_kv_heads=8, head_dim=64, qkv_bias=True, output_bias=True, sinks=True
+    )
+    assert spec.experts == Experts(
+        num_experts=32, top_k=4, width=2880, router_bias=True, bias=True, weight_dtype="mxfp4"
+    )
+    assert (spec.weight_dtype, spec.expert_dtype) == ("bf16", "mxfp4")
+    assert spec.layer_shapes[:2] == (LayerShape("moe", window=128), LayerShape("moe"))
+    assert spec.windowed_layers == tuple(range(0, 24, 2))
+    assert read(without(GPT_OSS, "quantization_config")).expert_dtype == "bf16"
+
+
+def test_windows_stand_where_layer_types_says() -> None:
+    types = ["full_attention", "sliding_attention", "sliding_attention"]
+    some = read(GPT_OSS, num_hidden_layers=3, layer_types=types)
+    assert (some.window, some.windowed_layers) == (128, (1, 2))
+    none = read(GPT_OSS, num_hidden_layers=3, layer_types=["full_attention"] * 3, sliding_window=None)
+    assert (none.window, none.windowed_layers) == (None, ())
+
+
+def test_a_norm_over_the_whole_projection() -> None:
+    spec = read(catalog_entries()["allenai/OLMoE-1B-7B-0924"]["config"], clip_qkv=8.0)
+    assert spec.attention == GQA(num_heads=16, num_kv_heads=16, head_dim=128, qk_norm="full")
+    assert spec.experts == Experts(num_experts=64, top_k=8, width=1024)
+
+
+def test_latent_attention_without_a_latent_query() -> None:
+    spec = read(catalog_entries()["deepseek-ai/DeepSeek-V2-Lite"]["config"])
+    assert isinstance(spec.attention, MLA) and spec.attention.q_lora_rank is None
+    assert spec.experts == Experts(num_experts=64, top_k=6, width=1408, shared_width=2816)
+    assert (spec.dense_layers, spec.dense_width) == ((0,), 10_944)
+
+
 def test_a_wrapped_decoder_names_what_is_left_out() -> None:
     spec = read(WRAPPED)
     assert (spec.family, spec.left_out) == ("mistral3", ("vision tower", "multimodal projector"))
@@ -106,7 +142,7 @@ def test_what_is_unsaid_is_as_transformers_has_it() -> None:
     ("config", "changed", "field", "allowed"),
     [
         (LLAMA, {"model_type": "qwen3_next"}, "model_type", "linear attention, which is not modelled"),
-        (LLAMA, {"model_type": "llamb"}, "model_type", "one of llama, mistral, .*deepseek_v3, mistral3"),
+        (LLAMA, {"model_type": "llamb"}, "model_type", "one of llama, mistral, .*gpt_oss, mistral3"),
         (LLAMA, {"model_type": ["llama"]}, "model_type", "one of llama"),
         (LLAMA, {"hidden_size": True}, "hidden_size", "a whole number from 1"),
         (LLAMA, {"hidden_size": 4096.0}, "hidden_size", "a whole number"),
@@ -121,7 +157,28 @@ def test_what_is_unsaid_is_as_transformers_has_it() -> None:
         (LLAMA, {"dtype": 16}, "dtype", "one of bfloat16"),
         (LLAMA, {"quantization_config": {"quant_method": "awq"}}, "quantization_config.quant_method", "fp8"),
         (LLAMA, {"quantization_config": "fp8"}, "quantization_config", "an object"),
-        (LLAMA, {"layer_types": ["full_attention", "linear_attention"]}, "layer_types", "no other kind"),
+        (
+            LLAMA,
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "layer_types",
+            "every layer of llama",
+        ),
+        (
+            LLAMA,
+            {"quantization_config": {"quant_method": "mxfp4"}},
+            "quantization_config.quant_method",
+            "fp8",
+        ),
+        (
+            GPT_OSS,
+            {"quantization_config": {"quant_method": "fp8"}},
+            "quantization_config.quant_method",
+            "mxfp4",
+        ),
+        (GPT_OSS, {"layer_types": ["full_attention"]}, "layer_types", "24 times sliding_attention or full"),
+        (GPT_OSS, {"layer_types": ["linear_attention"] * 24}, "layer_types", "24 times sliding_attention or"),
+        (GPT_OSS, {"layer_types": 24}, "layer_types", "24 times sliding_attention or"),
+        (GPT_OSS, {"sliding_window": None}, "sliding_window", "a whole number from 1"),
         (QWEN_MOE, {"use_sliding_window": True}, "use_sliding_window", "sliding-window .* not modelled"),
         (MIXTRAL, {"sliding_window": 4096}, "sliding_window", "sliding-window attention is not modelled"),
         (without(LLAMA), {"model_type": "mistral"}, "sliding_window", "sliding-window"),

@@ -19,11 +19,19 @@ from shardwright.model.kv import (
         ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", 163_840),
         ("meta-llama/Llama-3.1-8B", 131_072),
         ("Qwen/Qwen3-30B-A3B", 98_304),
+        ("deepseek-ai/DeepSeek-V2-Lite", 31_104),  # 27 x (512 + 64) x 2
+        ("openai/gpt-oss-20b", 49_152),  # 24 x 8 x 2 x 64 x 2: one token is in every window
         ("deepseek-ai/DeepSeek-V3", 70_272),  # 61 x (512 + 64) x 2, DeepSeek-V3 keeps the cache in bf16
     ],
 )
 def test_bytes_of_a_token(name: str, num_bytes: int) -> None:
     assert kv_bytes_per_token(find_model(name)) == num_bytes
+
+
+@pytest.mark.parametrize(("length", "layers"), [(1, 24), (128, 24), (256, 12 + 6), (2048, 12 + 0.75)])
+def test_a_windowed_layer_keeps_its_window(length: int, layers: float) -> None:
+    """gpt-oss-20b: 12 layers keep every token, 12 the last 128."""
+    assert kv_bytes_per_token(find_model("gpt-oss-20b"), length) == layers * 8 * 2 * 64 * 2
 
 
 @pytest.mark.parametrize(("tp", "heads"), [(1, 8), (2, 4), (3, 3), (4, 2), (8, 1), (16, 1), (64, 1)])

@@ -15,7 +15,18 @@ from shardwright.model.hf import read_config
 from shardwright.model.spec import ModelSpec
 from shardwright.model.weights import CORRECTION_BIAS, num_parameters, weights
 
-FAMILIES = ("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3")
+FAMILIES = (
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "olmoe",
+    "deepseek_v2",
+    "deepseek_v3",
+    "gpt_oss",
+)
 
 
 def build(config: dict[str, Any], device: str = "meta") -> torch.nn.Module:
@@ -30,7 +41,9 @@ def in_memory(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for row in weights(spec):
         name = row.name.replace("block_sparse_moe", "mlp")
-        if row.num_experts and row.sharding == "expert_row":
+        if row.fused_experts:
+            shapes[name] = row.tensor_shape
+        elif row.num_experts and row.sharding == "expert_row":
             shapes[f"model.layers.{row.layer}.mlp.experts.down_proj"] = (row.num_experts, *row.shape)
         elif row.num_experts:
             width, hidden = row.shape
@@ -52,7 +65,7 @@ def assert_same(config: dict[str, Any]) -> None:
 def test_catalog_models_hold_what_transformers_builds(name: str) -> None:
     config = catalog_entries()[name]["config"]
     spec = read_config(config, name=name)
-    model = build({"torch_dtype": config["torch_dtype"], **config.get("text_config", config)})
+    model = build({"torch_dtype": config.get("torch_dtype"), **config.get("text_config", config)})
     assert num_parameters(spec) == sum(parameter.numel() for parameter in model.parameters())
     if spec.family != "mistral3":
         assert in_memory(spec) == {key: tuple(value.shape) for key, value in model.named_parameters()}
@@ -82,6 +95,20 @@ def odd_configs(draw: st.DrawFn, family: str) -> dict[str, Any]:
         "eos_token_id": 2,
     }
     flag, some = st.booleans(), st.integers(1, 6)
+    kinds = st.sampled_from(["sliding_attention", "full_attention"])
+    latent: dict[str, Any] = {
+        "attention_bias": flag,
+        "q_lora_rank": st.none() | some,
+        "kv_lora_rank": some,
+        "qk_nope_head_dim": some,
+        "qk_rope_head_dim": some.map(lambda half: 2 * half),
+        "v_head_dim": some,
+        "n_routed_experts": st.sampled_from([8, 16]),
+        "num_experts_per_tok": st.just(4),
+        "n_shared_experts": st.integers(1, 3),
+        "moe_intermediate_size": st.integers(1, 17),
+        "first_k_dense_replace": st.integers(0, 6),
+    }
     options: dict[str, dict[str, Any]] = {
         "llama": {
             "attention_bias": flag,
@@ -101,19 +128,21 @@ def odd_configs(draw: st.DrawFn, family: str) -> dict[str, Any]:
             "decoder_sparse_step": st.integers(1, 3),
             "mlp_only_layers": st.lists(st.integers(0, num_layers - 1), unique=True),
         },
-        "deepseek_v3": {
+        "olmoe": {
             "attention_bias": flag,
-            "q_lora_rank": st.none() | some,
-            "kv_lora_rank": some,
-            "qk_nope_head_dim": some,
-            "qk_rope_head_dim": some.map(lambda half: 2 * half),
-            "v_head_dim": some,
-            "n_routed_experts": st.sampled_from([8, 16]),
-            "num_experts_per_tok": st.just(4),
-            "n_shared_experts": st.integers(1, 3),
-            "moe_intermediate_size": st.integers(1, 17),
-            "first_k_dense_replace": st.integers(0, 6),
-            "num_nextn_predict_layers": st.integers(0, 2),
+            "num_experts": st.integers(2, 7),
+            "num_experts_per_tok": st.just(2),
+            "clip_qkv": st.none() | st.just(8.0),
+        },
+        "deepseek_v2": latent,
+        "deepseek_v3": latent | {"num_nextn_predict_layers": st.integers(0, 2)},
+        "gpt_oss": {
+            "head_dim": size.map(lambda half: 2 * half),
+            "attention_bias": flag,
+            "num_local_experts": st.integers(2, 7),
+            "num_experts_per_tok": st.just(2),
+            "sliding_window": some,
+            "layer_types": st.none() | st.lists(kinds, min_size=num_layers, max_size=num_layers),
         },
     }
     return config | {key: draw(strategy) for key, strategy in options[family].items()}
@@ -136,7 +165,7 @@ def on_disk(model: Any, folder: Path) -> dict[str, tuple[int, ...]]:
 def expanded(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """Our rows with every expert by name."""
     return {
-        row.name.replace("{expert}", str(expert)): row.shape
+        row.name.replace("{expert}", str(expert)): row.tensor_shape
         for row in weights(spec)
         for expert in range(max(1, row.num_experts))
     }
@@ -154,7 +183,10 @@ DISK = {
     "qwen2": TINY | HEADS,
     "qwen3": TINY | HEADS | {"head_dim": 8, "tie_word_embeddings": True},
     "qwen3_moe": TINY | HEADS | EXPERTS | {"head_dim": 8, "num_experts": 4, "mlp_only_layers": [1]},
+    "olmoe": TINY | HEADS | {"num_experts": 4, "num_experts_per_tok": 2},
+    "deepseek_v2": TINY | {"num_attention_heads": 4} | EXPERTS | LATENT | GROUPS | {"q_lora_rank": None},
     "deepseek_v3": TINY | {"num_attention_heads": 4} | EXPERTS | LATENT | GROUPS,
+    "gpt_oss": TINY | HEADS | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
 }
 
 

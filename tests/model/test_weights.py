@@ -125,6 +125,52 @@ def test_norms_over_all_heads_are_shared_out_by_head() -> None:
     assert norms == [((4096,), "heads", 32), ((1024,), "kv_heads", 8)]
 
 
+def test_fused_experts_are_one_tensor_a_layer() -> None:
+    """gpt-oss: matrices of order [in, out], gate and up interleaved in pairs; 32 experts in dim 0."""
+    rows = [row for row in layer_weights(find_model("gpt-oss-20b"), 3) if row.part == "expert"]
+    assert [(row.name.split(".")[-1], row.tensor_shape, row.sharding, row.num_units) for row in rows] == [
+        ("gate_up_proj", (32, 2880, 5760), "expert_pairs", 2880),
+        ("down_proj", (32, 2880, 2880), "expert_row_in_out", 0),
+        ("gate_up_proj_bias", (32, 5760), "expert_pairs_bias", 2880),
+        ("down_proj_bias", (32, 2880), "expert_first_rank", 0),
+    ]
+    assert [row.bytes_per_element for row in rows] == [17 / 32, 17 / 32, 2, 2]
+    assert all(row.num_elements == prod(row.tensor_shape) for row in rows)
+
+
+def test_sinks_biases_and_router_of_gpt_oss() -> None:
+    rows = layer_weights(find_model("gpt-oss-120b"), 0)
+    found = {row.name.split(".", 3)[-1]: (row.shape, row.sharding, row.num_units) for row in rows}
+    assert found["self_attn.sinks"] == ((64,), "heads", 64)
+    assert found["self_attn.k_proj.bias"] == ((512,), "kv_heads", 8)
+    assert found["self_attn.o_proj.bias"] == ((2880,), "first_rank", 0)
+    assert found["mlp.router.weight"] == ((128, 2880), "replicate", 0)
+    assert found["mlp.router.bias"] == ((128,), "replicate", 0)
+    assert {row.bytes_per_element for row in rows if row.part != "expert"} == {2.0}
+
+
+def test_single_experts_may_have_biases() -> None:
+    experts = REFERENCE.experts.model_copy(update={"bias": True})  # type: ignore[union-attr]
+    rows = layer_weights(REFERENCE.model_copy(update={"experts": experts}), 0)
+    assert {
+        row.name.split(".")[-2]: (row.shape, row.sharding)
+        for row in rows
+        if "expert}" in row.name and "bias" in row.name
+    } == {
+        "gate_proj": ((2304,), "expert_column"),
+        "up_proj": ((2304,), "expert_column"),
+        "down_proj": ((4096,), "expert_first_rank"),
+    }
+
+
+@pytest.mark.parametrize(
+    "fields", [{"window": 8}, {"windowed_layers": (0,)}, {"window": 8, "windowed_layers": (16,)}]
+)
+def test_a_window_is_stated_with_its_layers(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="windowed_layers"):
+        ModelSpec.model_validate(REFERENCE.model_dump() | fields)
+
+
 def test_a_gated_shared_expert_has_a_gate() -> None:
     """Qwen1.5-MoE-A2.7B: four shared experts of 1408 under one sigmoid gate."""
     experts = Experts(num_experts=60, top_k=4, width=1408, shared_width=5632, shared_gate=True)

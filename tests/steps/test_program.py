@@ -6,13 +6,22 @@ import pytest
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.model.catalog import find_model
-from shardwright.model.spec import ModelSpec
+from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.model.weights import weights
 from shardwright.steps.load import Load, routed_load
-from shardwright.steps.operation import AllReduce, Exchange, Gather, Gemm, GroupedExperts, Operation, Transfer
+from shardwright.steps.operation import (
+    AllReduce,
+    Attention,
+    Exchange,
+    Gather,
+    Gemm,
+    GroupedExperts,
+    Operation,
+    Transfer,
+)
 from shardwright.steps.program import Stage, rank_program
 from shardwright.workload.routing import RoutingProfile
-from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE
+from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE, WINDOWED
 
 WHOLE = Layout()
 
@@ -36,7 +45,7 @@ def program(
     role: str = "attention+experts",
     mode: str = "all_to_all",
 ) -> list[Operation]:
-    stage = Stage(runs=tuple((kind, 1) for kind in model.layer_kinds), first=True, last=True)
+    stage = Stage(runs=tuple((shape, 1) for shape in model.layer_shapes), first=True, last=True)
     return list(
         rank_program(model, layout, stage, load(model, layout, sequences), role, mode)  # type: ignore[arg-type]
     )
@@ -46,7 +55,12 @@ def total(operations: list[Operation], kinds: tuple[type[Operation], ...], what:
     return float(sum(op.times * getattr(op, what) for op in operations if isinstance(op, kinds)))
 
 
-@pytest.mark.parametrize("model", [DENSE, SMALL_MOE, LATENT, REFERENCE, find_model("DeepSeek-V3")])
+PUBLISHED = [
+    find_model(name) for name in ("DeepSeek-V3", "DeepSeek-V2-Lite", "OLMoE-1B-7B-0924", "gpt-oss-20b")
+]
+
+
+@pytest.mark.parametrize("model", [DENSE, SMALL_MOE, LATENT, REFERENCE, WINDOWED, *PUBLISHED])
 def test_a_decode_step_multiplies_every_active_weight_once_a_token(model: ModelSpec) -> None:
     """2 FLOP a token for each active parameter that is a matrix: all but norms, biases and the embedding."""
     tokens = 7
@@ -81,8 +95,8 @@ def test_kv_projections_are_replicated_beyond_the_kv_heads() -> None:
 
 def test_equal_layers_counted_together_are_the_layers_one_by_one() -> None:
     layout = parse_layout("tp2.dp2/ep4")
-    together = Stage(runs=(("dense", 1), ("moe", 4)), first=True, last=False)
-    one_by_one = Stage(runs=tuple((kind, 1) for kind in LATENT.layer_kinds), first=True, last=False)
+    together = Stage(runs=((LayerShape("dense"), 1), (LayerShape("moe"), 4)), first=True, last=False)
+    one_by_one = Stage(runs=tuple((shape, 1) for shape in LATENT.layer_shapes), first=True, last=False)
     tokens = load(LATENT, layout, 6)
     sums = [
         sum(
@@ -97,7 +111,7 @@ def test_equal_layers_counted_together_are_the_layers_one_by_one() -> None:
 def test_communication_of_the_reference_layout_by_hand() -> None:
     """tp2.dp2.pp2/ep4, 32 sequences a micro-batch: per layer 2 sums over tp, dispatch and combine over 4."""
     layout = parse_layout("tp2.dp2.pp2/ep4")
-    stage = Stage(runs=(("moe", 8),), first=True, last=False)
+    stage = Stage(runs=((LayerShape("moe"), 8),), first=True, last=False)
     found = list(
         rank_program(REFERENCE, layout, stage, load(REFERENCE, layout, 32), "attention+experts", "all_to_all")
     )
@@ -147,6 +161,47 @@ def test_own_expert_gpus_compute_only_experts() -> None:
     assert len(rows) == 16 and all(row >= 8 * 2 * 2 / 4 for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("context", "queries", "kept", "seen"),
+    [
+        (100, 1, 100, 100),  # decode before the window of 128 is full
+        (128, 1, 128, 128),
+        (5000, 1, 128, 128),
+        (64, 64, 64, 32.5),  # a whole prompt inside the window
+        (300, 300, 300, (128 * 129 / 2 + 172 * 128) / 300),  # one that outgrows it
+        (5000, 512, 639, 128),  # a later chunk: 127 tokens before it are still in its first window
+    ],
+)
+def test_a_windowed_layer_sees_its_window(context: int, queries: int, kept: int, seen: float) -> None:
+    phase = "decode" if queries == 1 else "prefill"
+    tokens = Load(phase=phase, sequences=3, query_tokens=queries, context=context)  # type: ignore[arg-type]
+    stage = Stage(runs=tuple((shape, 1) for shape in WINDOWED.layer_shapes[:2]), first=False, last=False)
+    found = rank_program(WINDOWED, WHOLE, stage, tokens, "attention", "all_to_all")
+    windowed, full = (op for op in found if isinstance(op, Attention))
+    assert (windowed.context, windowed.seen_tokens) == (kept, pytest.approx(seen))
+    assert (full.context, full.seen_tokens) == (context, context - (queries - 1) / 2)
+    by_hand = sum(min(128, context - queries + i) for i in range(1, queries + 1))
+    assert windowed.flops == pytest.approx(3 * 2 * 8 * (32 + 32) * by_hand)
+    assert windowed.bytes == 3 * kept * 2 * 2 * 32 * 2
+
+
+def test_a_norm_over_all_heads_sums_two_squares_a_token() -> None:
+    """OLMoE at tp 4: fp32 sums of squares of q and of k for each of 9 tokens, before each attention."""
+    model = find_model("OLMoE-1B-7B-0924")
+    found = program(model, parse_layout("tp4/ep4"), 9)
+    sums = [op for op in found if isinstance(op, AllReduce) and op.name == "qk_norm_sum"]
+    assert [(op.axis, op.num_ranks, op.payload_bytes) for op in sums] == [("tp", 4, 9 * 2 * 4)] * 16
+    names = [op.name for op in found]
+    assert names[names.index("qk_norm_sum") - 1] == "qkv"
+    assert not any(op.name == "qk_norm_sum" for op in program(SMALL_MOE, parse_layout("tp4/ep4"), 9))
+
+
+def test_experts_of_four_bits_are_read_as_such() -> None:
+    expert = next(op for op in program(WINDOWED, WHOLE, 4) if isinstance(op, GroupedExperts))
+    assert expert.moved_weight_bytes == expert.active * 3 * 256 * 96 * 17 / 32
+    assert {op.weight_dtype for op in program(WINDOWED, WHOLE, 4) if isinstance(op, Gemm)} == {"bf16"}
+
+
 def test_sizes_may_be_arrays_over_layouts() -> None:
     class Many:
         tp, dp, pp = np.array([1, 2, 4]), np.array([4, 2, 1]), 1
@@ -159,7 +214,7 @@ def test_sizes_may_be_arrays_over_layouts() -> None:
 
 
 def total_by_layout(degrees: object) -> np.ndarray:
-    stage = Stage(runs=(("moe", 4),), first=True, last=True)
+    stage = Stage(runs=((LayerShape("moe"), 4),), first=True, last=True)
     tokens = load(SMALL_MOE, degrees, 8)  # type: ignore[arg-type]
     found = rank_program(SMALL_MOE, degrees, stage, tokens, "attention+experts", "all_to_all")  # type: ignore[arg-type]
     return np.asarray(sum(op.times * (op.flops + op.bytes) for op in found))

@@ -122,14 +122,21 @@ def _link(stated: str | Mapping[str, Any], kind: str, field: str) -> Link:
 
 
 def _resolve(name: str, known: tuple[str, ...], field: str) -> str:
-    """The one known name that is `name`, or else starts with it, ends with it, or contains it."""
+    """The one known name that is `name`, or else starts or ends with it, contains it, or all its words."""
     wanted = _plain(name)
     if wanted == "auto":
         raise InputError(field, name, f"a name ({', '.join(known)}): this machine is not detected yet")
     plain = {_plain(row): row for row in known}
-    tests = (str.__eq__, str.startswith, str.endswith, str.__contains__)
+    words = [_plain(word) for word in re.split(r"[\s_-]+", name)]
+    tests = (
+        lambda key: key == wanted,
+        lambda key: key.startswith(wanted),
+        lambda key: key.endswith(wanted),
+        lambda key: wanted in key,
+        lambda key: all(word in key for word in words),
+    )
     for fits in tests if wanted else ():
-        found = [row for key, row in plain.items() if fits(key, wanted)]
+        found = [row for key, row in plain.items() if fits(key)]
         if len(found) == 1:
             return found[0]
         if found:

@@ -47,10 +47,15 @@ def gather_seconds(operation: Gather, wires: Wires) -> Size:
 
 
 def exchange_seconds(operation: Exchange, wires: Wires) -> Size:
-    """An all-to-all: rows that leave the node use the NIC, the others the node's links, at the same time."""
+    """An all-to-all: rows that leave the node use the NIC, the others the node's links, at the same time.
+
+    Folded, experts are spread evenly over the group's nodes; dedicated experts that share no node with all
+    of their attention ranks are taken to be on another one.
+    """
     nodes, local = _split(operation.num_ranks, wires.nodes[operation.axis])
     leaving = operation.payload_bytes * operation.remote
-    off_node = np.where(nodes > 1, (nodes - 1) / nodes, 0.0)
+    elsewhere = 1.0 if operation.dedicated else (nodes - 1) / nodes
+    off_node = np.where(nodes > 1, elsewhere, 0.0)
     inside = _inside(local, leaving * (1 - off_node), wires)
     across = _across(nodes, leaving * off_node, 1, wires)
     return np.where(np.asarray(operation.num_ranks) > 1, np.maximum(inside, across), 0.0)

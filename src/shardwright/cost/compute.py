@@ -66,7 +66,10 @@ def small_seconds(operation: Small, device: Device, constants: Constants) -> Siz
 
 def peak_flops(device: Device, dtype: Dtype) -> float:
     """Dense peak of the dtype; weights that the device cannot multiply are widened to bf16 first."""
-    return device.peak_flops.get(dtype, device.peak_flops["bf16"])
+    widened = (
+        device.peak_flops.get("bf16") or device.peak_flops.get("fp16") or max(device.peak_flops.values())
+    )
+    return device.peak_flops.get(dtype, widened)
 
 
 def pnorm(power: float, *terms: Size) -> Size:

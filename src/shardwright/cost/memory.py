@@ -18,12 +18,11 @@ from shardwright.engine.engine import Degrees, Engine, MemoryRule, SchedulerLimi
 from shardwright.layout.grid import Role
 from shardwright.layout.placement import max_slots
 from shardwright.layout.shards import local_elements
-from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
-from shardwright.model.spec import GQA, LayerKind, ModelSpec
+from shardwright.model.kv import kept_share, kv_bytes_per_token_per_layer_per_rank
+from shardwright.model.spec import GQA, Mlp, ModelSpec
 from shardwright.model.weight import Weight
 from shardwright.model.weights import layer_weights, output_head, weights
 from shardwright.record import Size
-from shardwright.steps.attention import ACTIVATION_BYTES
 from shardwright.steps.program import Stage
 
 
@@ -44,7 +43,8 @@ class RankMemory:
     kv: Size
     """KV cache of the load: every sequence at its full length."""
     kv_bytes_per_token: Size
-    """Of the rank's layers; 0 where it keeps no KV."""
+    """Of the rank's layers, the mean over a sequence of the load: a windowed layer keeps its window alone.
+    0 where the rank keeps no KV."""
     limit: float
     """Bytes of the device, times the engine's utilisation where that counts all of it."""
     share_of_free: float = 1.0
@@ -137,16 +137,18 @@ class _Site:
             total = total + local_elements(row, self.degrees, self.slots) * row.bytes_per_element
         return total
 
-    def layer_bytes(self, kind: LayerKind, *, experts: bool) -> Size:
-        """Bytes of one layer of `kind`: of its experts, or of all else."""
-        rows = layer_weights(self.model, self.model.layer_kinds.index(kind))
+    def layer_bytes(self, mlp: Mlp, *, experts: bool) -> Size:
+        """Bytes of one layer with that MLP: of its experts, or of all else."""
+        layer = next(i for i, shape in enumerate(self.model.layer_shapes) if shape.mlp == mlp)
+        rows = layer_weights(self.model, layer)
         return self.bytes_of(row for row in rows if (row.part == "expert") == experts)
 
 
 def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) -> RankMemory:
     model, rule, degrees = site.model, site.rule, site.degrees
     folded = degrees.home == "folded"
-    row = sum(count for _, count in stage.runs) * kv_bytes_per_token_per_layer_per_rank(model, degrees.tp)
+    kept_layers = _sum(count * kept_share(shape.window, tokens) for shape, count in stage.runs)
+    row = kept_layers * kv_bytes_per_token_per_layer_per_rank(model, degrees.tp)
     blocks = -(-tokens // rule.block_tokens)
     sampler = rule.sampler_bytes_per_logit * site.limits.max_sequences * model.vocab if stage.last else 0.0
     outer = [weight for weight in weights(model) if weight.layer is None]
@@ -156,8 +158,8 @@ def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) 
     return RankMemory(
         role="attention+experts" if folded and model.experts else "attention",
         stage=_stage_name(stage),
-        dense_weights=_sum(count * site.layer_bytes(kind, experts=False) for kind, count in stage.runs),
-        expert_weights=_sum(count * site.layer_bytes(kind, experts=True) for kind, count in stage.runs)
+        dense_weights=_sum(count * site.layer_bytes(s.mlp, experts=False) for s, count in stage.runs),
+        expert_weights=_sum(count * site.layer_bytes(s.mlp, experts=True) for s, count in stage.runs)
         if folded
         else 0.0,
         embedding=site.bytes_of(w for w in outer if w.part == "embedding") if stage.first else 0.0,
@@ -185,7 +187,7 @@ def _expert_rank(site: _Site, num_layers: Size, name: str) -> RankMemory:
         expert_weights=num_layers * site.layer_bytes("moe", experts=True),
         embedding=0.0,
         head=0.0,
-        activations=rows * width * ACTIVATION_BYTES,
+        activations=rows * width * site.model.activation_bytes,
         sampler=0.0,
         buffers=_exchange_buffers(site),
         runtime=site.rule.runtime_bytes_grouped,
@@ -201,7 +203,7 @@ def _stage_name(stage: Stage) -> str:
 
 
 def _num_moe(stage: Stage) -> Size:
-    return _sum(count for kind, count in stage.runs if kind == "moe")
+    return _sum(count for shape, count in stage.runs if shape.mlp == "moe")
 
 
 def _sum(sizes: Iterable[Size]) -> Size:
@@ -222,7 +224,7 @@ def _forward_peak(site: _Site) -> Size:
     if model.experts is not None and degrees.home == "folded":
         rows = degrees.dp / degrees.edp * model.experts.top_k / degrees.ep
         widest = np.maximum(widest, rows * (3 * model.experts.width / degrees.etp + model.hidden))
-    return tokens * (widest + 2 * model.hidden) * ACTIVATION_BYTES
+    return tokens * (widest + 2 * model.hidden) * model.activation_bytes
 
 
 def _exchange_buffers(site: _Site) -> Size:
@@ -230,7 +232,7 @@ def _exchange_buffers(site: _Site) -> Size:
     degrees = site.degrees
     if site.model.experts is None:
         return 0.0
-    gathered = site.limits.max_batched_tokens * degrees.dp * site.model.hidden * ACTIVATION_BYTES
+    gathered = site.limits.max_batched_tokens * degrees.dp * site.model.hidden * site.model.activation_bytes
     exchanged = (np.asarray(degrees.dp) > 1) | (degrees.home != "folded")
     return np.where(exchanged, 2 * gathered / degrees.edp, 0.0)
 

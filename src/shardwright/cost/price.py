@@ -2,8 +2,10 @@
 
 Closed form of a full house: `batch` sequences in flight, each replaced when it ends. Over the life of a
 request an attention rank with s sequences runs `output_tokens` decode steps and s prefills; a prefill
-delays the others. So TPOT = step + (s - 1) x prefill / output_tokens, TTFT = prefill + half a step, and by
-Little's law throughput = batch x output_tokens / (TTFT + output_tokens x TPOT).
+delays all others, and those of the other dp ranks too, since these step together. Prefills that fall due
+during one cycle are run together, n of the dp ranks at once: n = rate x (step + prefill of n), from 1 to dp.
+So TPOT = step + (s dp / n - 1) x prefill / output_tokens, TTFT = prefill + half a step, and by Little's law
+throughput = batch x output_tokens / (TTFT + output_tokens x TPOT).
 Queueing, bursts and the engine's host time are not in it.
 """
 
@@ -90,28 +92,14 @@ def price(
         in_flight,
         wires,
     )
-    chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
-    chunk_tokens = workload.input_tokens / chunks
-    prefill = step_cost(
-        model,
-        engine,
-        degrees,
-        layers,
-        routed_load(
-            "prefill",
-            model=model,
-            degrees=degrees,
-            sequences=1,
-            query_tokens=chunk_tokens,
-            context=(workload.input_tokens + chunk_tokens) / 2,
-            routing=workload.routing,
-        ),
-        1,
-        wires,
-    )
-    prefill_busy_s, prefill_s = chunks * prefill.slowest_stage_s, chunks * prefill.pass_s
+    lone = _prefill(model, engine, cluster, workload, degrees, layers, wires, busy_ranks=1)
+    full = _prefill(model, engine, cluster, workload, degrees, layers, wires, busy_ranks=degrees.dp)
     step_s, answer = decode.cycle_s, workload.output_tokens
-    tpot_s = step_s + (sequences - 1) * prefill_busy_s / answer
+    together = _prefills_at_once(step_s, answer, sequences, degrees.dp, lone.busy_s, full.busy_s)
+    share = (together - 1) / np.maximum(np.asarray(degrees.dp) - 1, 1)
+    busy_s = lone.busy_s + share * (full.busy_s - lone.busy_s)
+    prefill_s = lone.pass_s + share * (full.pass_s - lone.pass_s)
+    tpot_s = step_s + (sequences * degrees.dp / together - 1) * busy_s / answer
     ttft_s = prefill_s + step_s / 2
     memories = tuple(
         rank_memories(
@@ -128,7 +116,7 @@ def price(
         sequences=sequences,
         micro_batches=in_flight,
         decode=decode,
-        prefill=prefill,
+        prefill=lone.cost,
         tpot_s=tpot_s,
         ttft_s=ttft_s,
         throughput_tokens_per_s=workload.batch * answer / (ttft_s + answer * tpot_s),
@@ -141,6 +129,60 @@ def price(
             if memory.role != "experts"
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prefill:
+    """One prompt on each of some dp ranks: through all stages, and on the busiest stage, in seconds."""
+
+    cost: StepCost
+    pass_s: Size
+    busy_s: Size
+
+
+def _prefill(
+    model: ModelSpec,
+    engine: Engine,
+    cluster: Cluster,
+    workload: Workload,
+    degrees: Degrees,
+    layers: tuple[int, ...],
+    wires: Wires,
+    *,
+    busy_ranks: Size,
+) -> _Prefill:
+    """Prompts longer than a step takes are run in equal chunks, each against the mean context."""
+    chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
+    chunk_tokens = workload.input_tokens / chunks
+    load = routed_load(
+        "prefill",
+        model=model,
+        degrees=degrees,
+        sequences=1,
+        query_tokens=chunk_tokens,
+        context=(workload.input_tokens + chunk_tokens) / 2,
+        routing=workload.routing,
+        busy_ranks=busy_ranks,
+    )
+    cost = step_cost(model, engine, degrees, layers, load, 1, wires)
+    return _Prefill(cost=cost, pass_s=chunks * cost.pass_s, busy_s=chunks * cost.slowest_stage_s)
+
+
+FIXED_POINT_ROUNDS = 12
+"""The rounds after which the number of prefills at once moves by less than 1 % (it is damped by itself)."""
+
+
+def _prefills_at_once(
+    step_s: Size, answer: int, sequences: Size, dp: Size, lone_s: Size, full_s: Size
+) -> Size:
+    """How many dp ranks prefill in one step on average, in a steady full house."""
+    together: Size = np.ones(np.broadcast(np.asarray(step_s), np.asarray(dp)).shape)
+    for _ in range(FIXED_POINT_ROUNDS):
+        busy_s = lone_s + (together - 1) / np.maximum(np.asarray(dp) - 1, 1) * (full_s - lone_s)
+        life_s = answer * step_s + sequences * dp / together * busy_s
+        due = sequences * dp / life_s * (step_s + busy_s)
+        together = np.clip((together + due) / 2, 1.0, dp)
+    return together
 
 
 def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees) -> Wires:

@@ -29,10 +29,12 @@ class Pattern:
 
 
 def axis_nodes(engine: Engine, degrees: Degrees, gpus_per_node: int) -> dict[str, Size]:
-    """Nodes that the worst group of each axis touches."""
-    num_gpus = _copy_gpus(degrees) * degrees.copies
+    """Nodes that the worst group of each axis touches. Copies start alike: one counts."""
+    copy_gpus = _copy_gpus(degrees)
     return {
-        axis: nodes_touched(pattern, num_gpus, gpus_per_node)
+        axis: np.where(
+            np.asarray(copy_gpus) <= gpus_per_node, 1, nodes_touched(pattern, copy_gpus, gpus_per_node)
+        )
         for axis, pattern in _patterns(engine, degrees).items()
     }
 

@@ -8,7 +8,6 @@ With equal stages that is p t for m <= p (idle share 1 - m / p) and m t beyond.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 from typing import cast
 
 import numpy as np
@@ -98,12 +97,16 @@ def program_seconds(operations: Iterable[Operation], wires: Wires) -> Seconds:
 
 
 def stages(model: ModelSpec, layers: tuple[int, ...]) -> list[Stage]:
-    """The stages of a pipeline, equal neighbouring layers counted together."""
+    """The stages of a pipeline, equal layers of a stage counted together.
+
+    Their shapes stand in the order in which the model first has them, so that equal stages compare equal.
+    """
+    shapes = dict.fromkeys(model.layer_shapes)
     start, found = 0, []
     for index, count in enumerate(layers):
-        kinds = model.layer_kinds[start : start + count]
-        runs = tuple((kind, len(list(run))) for kind, run in groupby(kinds))
-        found.append(Stage(runs=runs, first=index == 0, last=index == len(layers) - 1))
+        held = Counter(model.layer_shapes[start : start + count])
+        runs = tuple((shape, held[shape]) for shape in shapes if shape in held)
+        found.append(Stage(runs=runs, first=index == 0, last=index == len(layers) - 1, first_layer=start))
         start += count
     return found
 

@@ -39,8 +39,8 @@ def nearest(rules: tuple[Rule, ...], stated: Stated, model: ModelSpec) -> tuple[
 
     Distance, compared in this order: doublings or halvings of the degrees that are stated; of the GPU
     count PP x TP x DP; of the degrees that are not stated, away from 1. Equally near ones are all
-    returned. Copies stay as stated; DP of a dense model counts as copies. Never empty where the rules
-    allow one GPU.
+    returned. Copies stay as stated; DP of a dense model counts as copies. Empty where so many copies leave
+    no layout.
     """
     wanted = {axis: getattr(stated, axis) for axis in AXES}
     copies = stated.copies or 1
@@ -51,6 +51,8 @@ def nearest(rules: tuple[Rule, ...], stated: Stated, model: ModelSpec) -> tuple[
     legal = np.ones(candidates.tp.shape, dtype=bool)
     for rule in rules:
         legal &= np.equal(rule.breach(candidates, model, None), 0)
+    if not legal.any():
+        return ()
     degrees = np.stack([getattr(candidates, axis)[legal] for axis in AXES])
     distance = _distance(degrees, np.asarray(num_gpus(candidates))[legal], wanted, copies)
     best = distance[:, np.lexsort(distance[::-1])[0]]

@@ -37,7 +37,8 @@ class SlicingDegrees(Protocol):
 class Shard:
     """What one rank holds of one tensor: `slices`, one a dim, of the tensor that the checkpoint calls `name`.
 
-    slot: the physical expert slot, for an expert.
+    slot: the physical expert slot, for an expert. Of a fused tensor each slot is a shard of its own, one
+    expert wide along dim 0.
     """
 
     weight: Weight
@@ -62,11 +63,11 @@ def local_elements(weight: Weight, degrees: SlicingDegrees, slots: Size = 1) -> 
     slots: expert slots of that rank, see placement.max_slots. Arrays give an array.
     """
     rule = SHARDINGS[weight.sharding]
-    if rule.axis is None or rule.dim is None:
-        return prod(weight.shape)
-    num_units = weight.num_units or weight.shape[rule.dim]
-    degree = degrees.tp if rule.axis == "tp" else degrees.etp
-    local = prod(weight.shape) // num_units * -(-num_units // degree)
+    local: Size = prod(weight.shape)
+    if rule.axis is not None and rule.dim is not None:
+        num_units = weight.num_units or weight.shape[rule.dim]
+        degree = degrees.tp if rule.axis == "tp" else degrees.etp
+        local = local // num_units * -(-num_units // degree)
     return local * slots if rule.per_slot else local
 
 
@@ -125,7 +126,7 @@ def _expert_shards(
     weight: Weight, grid: Grid, place: Coordinates, placements: Mapping[int, Placement]
 ) -> Iterator[Shard]:
     """The shards of the rank's slots; none on a rank without experts."""
-    if place.ep is None or place.etp is None:
+    if place.ep is None or place.etp is None or (place.etp and SHARDINGS[weight.sharding].first_rank):
         return
     layout, layer = grid.layout, weight.layer
     placement = placements.get(layer) if layer is not None else None
@@ -133,8 +134,13 @@ def _expert_shards(
         placement = linear_placement(weight.num_experts, layout.ep, layout.redundant)
     slices = _slices(weight, layout.etp, place.etp)
     for slot in placement.slots_of(place.ep):
-        name = weight.name.format(expert=placement.experts[slot])
-        yield Shard(weight=weight, name=name, slices=slices, slot=slot)
+        expert = placement.experts[slot]
+        yield Shard(
+            weight=weight,
+            name=weight.name.format(expert=expert),
+            slices=(slice(expert, expert + 1), *slices) if weight.fused_experts else slices,
+            slot=slot,
+        )
 
 
 def _slices(weight: Weight, degree: int, index: int) -> Slices:

@@ -19,8 +19,9 @@ from shardwright.model.spec import Dtype, ModelSpec
 
 DTYPES: dict[str, Dtype] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
-QUANTISED: dict[str, Dtype] = {"fp8": "fp8"}
-"""quantization_config.quant_method -> how the linear layers are stored (DeepSeek-V3's block fp8)."""
+QUANTISED: dict[str, dict[str, Dtype]] = {"linear": {"fp8": "fp8"}, "experts": {"mxfp4": "mxfp4"}}
+"""What is quantised -> quantization_config.quant_method -> how it is stored: the linear layers in
+DeepSeek-V3's block fp8, the experts' matrices alone in gpt-oss's mxfp4."""
 
 WRAPPERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mistral3": ("mistral", ("vision tower", "multimodal projector")),
@@ -47,13 +48,20 @@ def read_config(config: str | Path | Mapping[str, Any], *, name: str, where: str
     fields = fields.over(_known()["defaults"][decoder_type])
     family = FAMILIES[decoder_type]
 
-    _refuse_other_attention(fields, family)
     num_layers = fields.count("num_hidden_layers", most=2000)
+    if family.windowed_layers:
+        windowed_layers = family.windowed_layers(fields, num_layers)
+    else:
+        windowed_layers = ()
+        _refuse_windows(fields, family, decoder_type)
     experts = family.experts(fields) if family.experts else None
     dense_layers = family.dense_layers(fields, num_layers) if experts else ()
     if len(dense_layers) == num_layers:
         experts, dense_layers = None, ()
     dtype = _dtype(fields)
+    quantised = _quantised(fields, family)
+    if experts and family.quantised == "experts":
+        experts = experts.model_copy(update={"weight_dtype": quantised})
     return ModelSpec(
         name=name,
         family=model_type,
@@ -64,9 +72,11 @@ def read_config(config: str | Path | Mapping[str, Any], *, name: str, where: str
         dense_width=fields.count("intermediate_size") if dense_layers or not experts else 0,
         experts=experts,
         dense_layers=dense_layers,
+        window=fields.count("sliding_window") if windowed_layers else None,
+        windowed_layers=windowed_layers,
         tied_embeddings=fields.flag("tie_word_embeddings"),
         mlp_bias=family.mlp_bias and fields.flag("mlp_bias"),
-        weight_dtype=_quantised(fields) or dtype,
+        weight_dtype=(quantised if family.quantised == "linear" else None) or dtype,
         kv_dtype=dtype,
         max_positions=fields.count("max_position_embeddings"),
         left_out=beside + _prediction_layers(fields),
@@ -93,16 +103,17 @@ def _decoder(top: Fields, decoder_type: str) -> Fields:
     return inner.over({key: top.values[key] for key in of_the_whole if key in top.values})
 
 
-def _refuse_other_attention(fields: Fields, family: Family) -> None:
-    """Refuse layers whose attention does not see the whole context."""
+def _refuse_windows(fields: Fields, family: Family, decoder_type: str) -> None:
+    """Refuse layers whose attention does not see the whole context, in a family where all must."""
     window = fields.values.get(family.window_switch)
     if window is not None and window is not False:
-        fields.refuse(family.window_switch, "null or false: sliding-window attention is not modelled")
+        allowed = f"null or false: sliding-window attention is not modelled for {decoder_type}"
+        fields.refuse(family.window_switch, allowed)
     layer_types = fields.values.get("layer_types")
     if layer_types is not None and (
         not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types)
     ):
-        fields.refuse("layer_types", "full_attention in every layer: no other kind is modelled")
+        fields.refuse("layer_types", f"full_attention in every layer of {decoder_type}")
 
 
 def _prediction_layers(fields: Fields) -> tuple[str, ...]:
@@ -118,10 +129,11 @@ def _dtype(fields: Fields) -> Dtype:
     return fields.one_of(stated, DTYPES) if stated else "bf16"
 
 
-def _quantised(fields: Fields) -> Dtype | None:
+def _quantised(fields: Fields, family: Family) -> Dtype | None:
+    """How what is quantised is stored; None when nothing is."""
     if fields.values.get("quantization_config") is None:
         return None
-    return fields.section("quantization_config").one_of("quant_method", QUANTISED)
+    return fields.section("quantization_config").one_of("quant_method", QUANTISED[family.quantised])
 
 
 @cache

@@ -1,16 +1,27 @@
 """What is deployed: the facts of a model that decide its bytes and its work."""
 
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from shardwright.record import Count, CountOrZero, Record
 
-Dtype = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4", "fp4"]
+Dtype = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4", "fp4", "mxfp4"]
 
-BITS: dict[str, int] = {"fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
-"""Bits of one stored value, scales of block formats not counted."""
+BITS: dict[str, float] = {
+    "fp32": 32,
+    "bf16": 16,
+    "fp16": 16,
+    "fp8": 8,
+    "int8": 8,
+    "int4": 4,
+    "fp4": 4,
+    "mxfp4": 4 + 8 / 32,
+}
+"""Bits of one stored value. Scales are counted where the format fixes them: mxfp4 has one of 8 bits for 32
+values (OCP Microscaling Formats 1.0, section 5.2). Elsewhere they are not."""
 
 
 class GQA(Record):
@@ -26,6 +37,8 @@ class GQA(Record):
     qkv_bias: bool = False
     output_bias: bool = False
     qk_norm: Literal["none", "head", "full"] = "none"
+    sinks: bool = False
+    """One learned logit a query head in every softmax, which takes weight from the tokens (gpt-oss)."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "GQA":
@@ -61,6 +74,12 @@ class Experts(Record):
     """A sigmoid gate on the shared expert's output (Qwen2-MoE)."""
     correction_bias: bool = False
     """A per-expert bias used for selection only (DeepSeek-V3's e_score_correction_bias)."""
+    router_bias: bool = False
+    """A bias in the router's own linear layer (gpt-oss)."""
+    bias: bool = False
+    """Biases in the linear layers of every expert (gpt-oss)."""
+    weight_dtype: Dtype | None = None
+    """How the experts' matrices are stored, where not like the other linear layers."""
 
     @model_validator(mode="after")
     def _top_k_fits(self) -> "Experts":
@@ -69,13 +88,36 @@ class Experts(Record):
         return self
 
 
-LayerKind = Literal["dense", "moe"]
+Mlp = Literal["dense", "moe"]
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What tells one layer from another: its MLP, and how many tokens its attention sees (None: all)."""
+
+    mlp: Mlp
+    window: int | None = None
+
+
+@cache
+def _layer_shapes(
+    num_layers: int, moe: bool, dense: tuple[int, ...], window: int | None, windowed: tuple[int, ...]
+) -> tuple[LayerShape, ...]:
+    without_experts, with_window = frozenset(dense), frozenset(windowed)
+    return tuple(
+        LayerShape(
+            mlp="moe" if moe and layer not in without_experts else "dense",
+            window=window if layer in with_window else None,
+        )
+        for layer in range(num_layers)
+    )
 
 
 class ModelSpec(Record):
     """One decoder-only transformer. Sizes in elements; dtypes say how they are stored."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[^-]")
+    """As an engine's command takes it: a hub id or a path; never an option."""
     family: str = "llama"
     """Whose tensor names and rules hold: a model_type of transformers, or 'generic'."""
     num_layers: int = Field(strict=True, ge=1, le=2000)
@@ -87,6 +129,10 @@ class ModelSpec(Record):
     experts: Experts | None = None
     dense_layers: tuple[int, ...] = ()
     """Indices of layers with a dense MLP in a model with experts (leading dense layers and others)."""
+    window: Count | None = None
+    """Tokens that a windowed layer sees, the query's own included."""
+    windowed_layers: tuple[int, ...] = ()
+    """Indices of layers whose attention sees only the window."""
     tied_embeddings: bool = False
     mlp_bias: bool = False
     weight_dtype: Dtype = "bf16"
@@ -99,25 +145,48 @@ class ModelSpec(Record):
 
     @model_validator(mode="after")
     def _layers_have_width(self) -> "ModelSpec":
-        if any(not 0 <= layer < self.num_layers for layer in self.dense_layers):
-            raise ValueError(f"dense_layers {list(self.dense_layers)} go beyond num_layers {self.num_layers}")
-        if not self.dense_width and any(self.layer_kind(i) == "dense" for i in range(self.num_layers)):
+        for field, layers in (("dense_layers", self.dense_layers), ("windowed_layers", self.windowed_layers)):
+            if any(not 0 <= layer < self.num_layers for layer in layers):
+                raise ValueError(f"{field} {list(layers)} go beyond num_layers {self.num_layers}")
+        if not self.dense_width and any(shape.mlp == "dense" for shape in self.layer_shapes):
             raise ValueError("dense_width is needed: the model has dense layers")
+        if self.experts is not None and all(shape.mlp == "dense" for shape in self.layer_shapes):
+            raise ValueError("experts are stated, but dense_layers leaves no layer for them")
+        if bool(self.window) != bool(self.windowed_layers):
+            raise ValueError("window and windowed_layers are stated together or not at all")
         return self
 
-    def layer_kind(self, layer: int) -> LayerKind:
-        """'moe' where layer `layer` holds experts."""
-        return "moe" if self.experts is not None and layer not in self.dense_layers else "dense"
-
-    @cached_property
-    def layer_kinds(self) -> tuple[LayerKind, ...]:
-        """The kind of every layer, in order."""
-        return tuple(self.layer_kind(layer) for layer in range(self.num_layers))
+    @property
+    def layer_shapes(self) -> tuple[LayerShape, ...]:
+        """The shape of every layer, in order."""
+        moe = self.experts is not None
+        return _layer_shapes(self.num_layers, moe, self.dense_layers, self.window, self.windowed_layers)
 
     @property
     def weight_bytes(self) -> float:
         """Bytes of one stored weight value."""
         return BITS[self.weight_dtype] / 8
+
+    @property
+    def activation_bytes(self) -> float:
+        """Bytes of one value of the activations: 16 bits, 32 beside fp32 weights."""
+        return 4.0 if self.weight_dtype == "fp32" else 2.0
+
+    @property
+    def expert_dtype(self) -> Dtype:
+        """How the matrices of the routed experts are stored."""
+        return (self.experts and self.experts.weight_dtype) or self.weight_dtype
+
+    @property
+    def expert_bytes(self) -> float:
+        """Bytes of one stored value of a routed expert's matrix."""
+        return BITS[self.expert_dtype] / 8
+
+    @property
+    def stored_in(self) -> str:
+        """The dtype of the weights, and of the experts where they have their own."""
+        own = f", experts in {self.expert_dtype}" if self.expert_dtype != self.weight_dtype else ""
+        return self.weight_dtype + own
 
     @property
     def kv_bytes(self) -> float:

@@ -14,15 +14,15 @@ class Sharding:
 
     axis: the axis whose ranks slice the weight, or None when each rank holds it whole.
     dim: the tensor dimension that is sliced.
-    unit: what a slice must hold whole: an element, a query head or a KV head. KV heads are
-        replicated when there are fewer of them than ranks.
+    unit: what a slice must hold whole: an element, a query head, a KV head, or a pair of one gate and
+        one up value that lie side by side. KV heads are replicated when there are fewer than ranks.
     per_slot: one such tensor for every physical expert slot of the rank.
     first_rank: the value lives on rank 0 of the axis, zeros elsewhere, because outputs are summed.
     """
 
     axis: Literal["tp", "etp"] | None
     dim: int | None
-    unit: Literal["element", "head", "kv_head"] = "element"
+    unit: Literal["element", "head", "kv_head", "pair"] = "element"
     per_slot: bool = False
     first_rank: bool = False
 
@@ -38,16 +38,26 @@ SHARDINGS: dict[str, Sharding] = {
     "first_rank": Sharding(axis="tp", dim=None, first_rank=True),
     "expert_column": Sharding(axis="etp", dim=0, per_slot=True),
     "expert_row": Sharding(axis="etp", dim=1, per_slot=True),
+    "expert_first_rank": Sharding(axis="etp", dim=None, per_slot=True, first_rank=True),
+    "expert_pairs": Sharding(axis="etp", dim=1, unit="pair", per_slot=True),
+    "expert_pairs_bias": Sharding(axis="etp", dim=0, unit="pair", per_slot=True),
+    "expert_row_in_out": Sharding(axis="etp", dim=0, per_slot=True),
 }
-"""Rules after Megatron-LM (arXiv 1909.08053) and vLLM's parallel linear layers."""
+"""Rules after Megatron-LM (arXiv 1909.08053) and vLLM's parallel linear layers.
+
+Pairs are gpt-oss's: gate and up interleaved in one matrix of order [in, out], so that a contiguous slice
+holds both (GptOssExperts of transformers 5.23.0 takes gate_up[..., ::2] and gate_up[..., 1::2]).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """A tensor as the checkpoint names it, torch order [out, in].
+    """A tensor as the checkpoint names it, torch order [out, in] but for gpt-oss's experts, [in, out].
 
-    An expert's row stands for all experts of its layer: `{expert}` in the name, num_experts > 0.
-    num_units: heads (or KV heads) along the sliced dim; 0 for element-wise rules.
+    An expert's row stands for all experts of its layer, num_experts > 0: `shape` and the rule's dim are
+    those of one expert. Either each is a tensor of its own, `{expert}` in the name, or, fused_experts, they
+    are one tensor whose dim 0 runs over them.
+    num_units: heads, KV heads or pairs along the sliced dim; 0 for element-wise rules.
     """
 
     name: str
@@ -56,8 +66,14 @@ class Weight:
     sharding: str
     layer: int | None = None
     num_experts: int = 0
+    fused_experts: bool = False
     num_units: int = 0
     bytes_per_element: float = 2.0
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """The shape of a tensor of that name in the checkpoint."""
+        return (self.num_experts, *self.shape) if self.fused_experts else self.shape
 
     @property
     def num_elements(self) -> int:

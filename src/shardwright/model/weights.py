@@ -5,16 +5,18 @@ same tensors, with all experts of a layer fused into one. A family without names
 'generic', has those of Qwen3-MoE. Sharding after Megatron-LM (arXiv 1909.08053) and the parallel
 linear layers of vLLM.
 
-Stored bytes: linear layers have the model's weight dtype. Embedding, head, router, norms and biases
-are not quantised: 2 bytes at least. The fp32 scales of block fp8, one for 128 x 128 values (0.02 %),
-are not counted.
+Stored bytes: linear layers have the model's weight dtype, experts their own where they state one.
+Embedding, head, router, norms and biases are not quantised: 2 bytes at least. The fp32 scales of block
+fp8, one for 128 x 128 values (0.02 %), are not counted; the byte of scale for 32 values of mxfp4 (6 %) is.
+gpt-oss's published checkpoints split an expert matrix into `_blocks` and `_scales`; its row is the matrix
+that these hold, as transformers unpacks and saves it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from shardwright.model.spec import BITS, GQA, MLA, Experts, ModelSpec
+from shardwright.model.spec import BITS, GQA, MLA, Experts, Mlp, ModelSpec
 from shardwright.model.weight import Part, Weight
 
 KEPT: frozenset[Part] = frozenset({"embedding", "norm", "router", "head"})
@@ -30,16 +32,20 @@ class Names:
 
     prefix: str = ""
     moe: str = "mlp"
+    router: str = "gate"
     gate: str = "gate_proj"
     up: str = "up_proj"
     down: str = "down_proj"
     shared: str = "mlp.shared_expert"
+    fused_experts: bool = False
+    """All experts in one tensor, [in, out], gate and up interleaved: gate_up_proj, down_proj."""
 
 
 NAMES: dict[str, Names] = {
     "mixtral": Names(moe="block_sparse_moe", gate="w1", up="w3", down="w2"),
     "deepseek_v2": Names(shared="mlp.shared_experts"),
     "deepseek_v3": Names(shared="mlp.shared_experts"),
+    "gpt_oss": Names(router="router", fused_experts=True),
     "mistral3": Names(prefix="language_model."),
 }
 
@@ -50,10 +56,10 @@ def weights(spec: ModelSpec) -> tuple[Weight, ...]:
     Tied embeddings have no row for the head; see `output_head`.
     """
     prefix = _names(spec).prefix
-    blocks = {kind: _block(spec, kind == "moe") for kind in set(spec.layer_kinds)}
+    blocks = {mlp: _block(spec, mlp) for mlp in {shape.mlp for shape in spec.layer_shapes}}
     rows = [_embedding(spec)]
-    for layer, kind in enumerate(spec.layer_kinds):
-        rows += _placed(blocks[kind], prefix, layer)
+    for layer, shape in enumerate(spec.layer_shapes):
+        rows += _placed(blocks[shape.mlp], prefix, layer)
     norm = Weight(name=f"{prefix}model.norm.weight", shape=(spec.hidden,), part="norm", sharding="replicate")
     rows.append(_stored(spec, norm))
     if not spec.tied_embeddings:
@@ -63,7 +69,7 @@ def weights(spec: ModelSpec) -> tuple[Weight, ...]:
 
 def layer_weights(spec: ModelSpec, layer: int) -> tuple[Weight, ...]:
     """The weights of layer `layer`."""
-    return tuple(_placed(_block(spec, spec.layer_kind(layer) == "moe"), _names(spec).prefix, layer))
+    return tuple(_placed(_block(spec, spec.layer_shapes[layer].mlp), _names(spec).prefix, layer))
 
 
 def output_head(spec: ModelSpec) -> Weight:
@@ -111,10 +117,9 @@ def _stored(spec: ModelSpec, row: Weight) -> Weight:
     """The row with the bytes that one of its elements takes on disk and on the GPU."""
     if row.name.endswith(CORRECTION_BIAS):
         return replace(row, bytes_per_element=BITS["fp32"] / 8)
-    kept = row.part in KEPT or len(row.shape) == 1
-    return replace(
-        row, bytes_per_element=max(spec.weight_bytes, BITS["bf16"] / 8) if kept else spec.weight_bytes
-    )
+    if row.part in KEPT or len(row.shape) == 1:
+        return replace(row, bytes_per_element=max(spec.weight_bytes, BITS["bf16"] / 8))
+    return replace(row, bytes_per_element=spec.expert_bytes if row.part == "expert" else spec.weight_bytes)
 
 
 def _placed(block: tuple[Weight, ...], prefix: str, layer: int) -> Iterator[Weight]:
@@ -128,12 +133,12 @@ def _embedding(spec: ModelSpec) -> Weight:
     return _stored(spec, row)
 
 
-def _block(spec: ModelSpec, has_experts: bool) -> tuple[Weight, ...]:
-    """The weights of any one layer of a kind, named from within the layer."""
+def _block(spec: ModelSpec, mlp: Mlp) -> tuple[Weight, ...]:
+    """The weights of any one layer with that MLP, named from within the layer."""
     attention, hidden, names = spec.attention, spec.hidden, _names(spec)
     rows = [*(_gqa(attention, hidden) if isinstance(attention, GQA) else _mla(attention, hidden))]
     rows += [_norm("input_layernorm", hidden), _norm("post_attention_layernorm", hidden)]
-    if has_experts and spec.experts is not None:
+    if mlp == "moe" and spec.experts is not None:
         rows += _moe(spec.experts, hidden, names)
     else:
         rows += _mlp("mlp", hidden, spec.dense_width, "dense")
@@ -165,6 +170,8 @@ def _gqa(attention: GQA, hidden: int) -> Iterator[Weight]:
     yield _attention("o_proj.weight", (hidden, heads * head_dim), "heads_row", heads)
     if attention.output_bias:
         yield _attention("o_proj.bias", (hidden,), "first_rank")
+    if attention.sinks:
+        yield _attention("sinks", (heads,), "heads", heads)
     if attention.qk_norm == "head":
         yield _norm("self_attn.q_norm", head_dim)
         yield _norm("self_attn.k_norm", head_dim)
@@ -210,27 +217,48 @@ def _mlp_biases(hidden: int, width: int) -> Iterator[Weight]:
 
 
 def _moe(experts: Experts, hidden: int, names: Names) -> Iterator[Weight]:
-    number, width = experts.num_experts, experts.width
-    router = Weight(
-        name=f"{names.moe}.gate.weight", shape=(number, hidden), part="router", sharding="replicate"
-    )
-    yield router
+    number, router = experts.num_experts, f"{names.moe}.{names.router}"
+    matrix = Weight(name=f"{router}.weight", shape=(number, hidden), part="router", sharding="replicate")
+    yield matrix
+    if experts.router_bias:
+        yield replace(matrix, name=f"{router}.bias", shape=(number,))
     if experts.correction_bias:
-        yield replace(router, name=CORRECTION_BIAS, shape=(number,))
-    for name, shape, sharding in (
-        (names.gate, (width, hidden), "expert_column"),
-        (names.up, (width, hidden), "expert_column"),
-        (names.down, (hidden, width), "expert_row"),
-    ):
-        yield Weight(
-            name=f"{names.moe}.experts.{{expert}}.{name}.weight",
-            shape=shape,
-            part="expert",
-            sharding=sharding,
-            num_experts=number,
-        )
+        yield replace(matrix, name=CORRECTION_BIAS, shape=(number,))
+    routed = _fused_experts if names.fused_experts else _single_experts
+    for row in routed(experts, hidden, names):
+        yield replace(row, name=f"{names.moe}.experts.{row.name}", num_experts=number)
     if experts.shared_width:
         yield from _mlp(names.shared, hidden, experts.shared_width, "shared")
     if experts.shared_gate:
         name = f"{names.shared}_gate.weight"
         yield Weight(name=name, shape=(1, hidden), part="shared", sharding="replicate")
+
+
+def _expert(name: str, shape: tuple[int, ...], sharding: str) -> Weight:
+    return Weight(name=name, shape=shape, part="expert", sharding=sharding)
+
+
+def _single_experts(experts: Experts, hidden: int, names: Names) -> Iterator[Weight]:
+    """Each expert's matrices as tensors of their own."""
+    width = experts.width
+    for name, out, inner, sharding, of_bias in (
+        (names.gate, width, hidden, "expert_column", "expert_column"),
+        (names.up, width, hidden, "expert_column", "expert_column"),
+        (names.down, hidden, width, "expert_row", "expert_first_rank"),
+    ):
+        yield _expert(f"{{expert}}.{name}.weight", (out, inner), sharding)
+        if experts.bias:
+            yield _expert(f"{{expert}}.{name}.bias", (out,), of_bias)
+
+
+def _fused_experts(experts: Experts, hidden: int, names: Names) -> Iterator[Weight]:
+    """One tensor for all experts (GptOssExperts of transformers 5.23.0)."""
+    width = experts.width
+    pairs = _expert("gate_up_proj", (hidden, 2 * width), "expert_pairs")
+    down = _expert("down_proj", (width, hidden), "expert_row_in_out")
+    yield replace(pairs, num_units=width, fused_experts=True)
+    yield replace(down, fused_experts=True)
+    if experts.bias:
+        pairs_bias = _expert("gate_up_proj_bias", (2 * width,), "expert_pairs_bias")
+        yield replace(pairs_bias, num_units=width, fused_experts=True)
+        yield replace(_expert("down_proj_bias", (hidden,), "expert_first_rank"), fused_experts=True)

@@ -16,7 +16,6 @@ import numpy as np
 from shardwright.engine.engine import Degrees, ExchangeMode
 from shardwright.model.spec import Experts, ModelSpec
 from shardwright.record import Size
-from shardwright.steps.attention import ACTIVATION_BYTES
 from shardwright.steps.load import Load
 from shardwright.steps.operation import AllReduce, Exchange, Gather, GroupedExperts, Operation
 
@@ -37,7 +36,7 @@ def sent_to_experts(model: ModelSpec, experts: Experts, degrees: Degrees, load: 
     A row goes to each of the etp ranks of its expert. The busiest rank is the sender or the hottest
     expert rank, whichever moves more.
     """
-    row_bytes = model.hidden * ACTIVATION_BYTES
+    row_bytes = model.hidden * model.activation_bytes
     folded = degrees.home == "folded"
     sent_rows = load.tokens * experts.top_k * degrees.etp / degrees.tp
     attention_ranks = 0 if folded else degrees.tp * degrees.dp
@@ -48,6 +47,7 @@ def sent_to_experts(model: ModelSpec, experts: Experts, degrees: Degrees, load: 
         num_ranks=attention_ranks + expert_ranks,
         payload_bytes=np.maximum(sent_rows, load.expert_rows) * row_bytes,
         remote=1 - 1 / degrees.ep if folded else 1.0,
+        dedicated=not folded,
     )
 
 
@@ -59,8 +59,9 @@ def expert_compute(model: ModelSpec, experts: Experts, degrees: Degrees, load: L
         active=load.active_experts,
         hidden=model.hidden,
         width=experts.width / degrees.etp,
-        weight_dtype=model.weight_dtype,
-        weight_bytes=model.weight_bytes,
+        weight_dtype=model.expert_dtype,
+        weight_bytes=model.expert_bytes,
+        activation_bytes=model.activation_bytes,
     )
 
 
@@ -70,14 +71,14 @@ def expert_sum(model: ModelSpec, load: Load, num_ranks: Size) -> AllReduce:
         name="experts_sum",
         axis="tp",
         num_ranks=num_ranks,
-        payload_bytes=load.tokens * model.hidden * ACTIVATION_BYTES,
+        payload_bytes=load.tokens * model.hidden * model.activation_bytes,
     )
 
 
 def _dispatched(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> Iterator[Operation]:
     # An ETP group wider than a TP group joins several dp ranks: their tokens are gathered first.
     joined = np.maximum(1, degrees.etp / degrees.tp)
-    gathered_bytes = load.tokens * joined * model.hidden * ACTIVATION_BYTES
+    gathered_bytes = load.tokens * joined * model.hidden * model.activation_bytes
     yield Gather(name="lane_gather", axis="etp", num_ranks=joined, payload_bytes=gathered_bytes)
     yield sent_to_experts(model, experts, degrees, load, "dispatch")
     yield expert_compute(model, experts, degrees, load)
@@ -91,8 +92,8 @@ def _dispatched(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load
 def _gathered(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> Iterator[Operation]:
     sliced = (degrees.dp > 1) & (degrees.tp > 1) & (degrees.ep == degrees.tp * degrees.dp)
     over_ep, over_dp = np.where(sliced, degrees.ep, 1), np.where(sliced, 1, degrees.dp)
-    row_bytes = model.hidden * ACTIVATION_BYTES
-    all_tokens = load.tokens * degrees.dp
+    row_bytes = model.hidden * model.activation_bytes
+    all_tokens = load.tokens * degrees.dp if load.stage_tokens is None else load.stage_tokens
     for axis, num_ranks in (("ep", over_ep), ("dp", over_dp)):
         yield Gather(
             name=f"{axis}_gather", axis=axis, num_ranks=num_ranks, payload_bytes=all_tokens * row_bytes

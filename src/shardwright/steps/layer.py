@@ -3,27 +3,27 @@
 from collections.abc import Iterator
 
 from shardwright.engine.engine import Degrees, ExchangeMode
-from shardwright.model.spec import LayerKind, ModelSpec
+from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.record import Size
-from shardwright.steps.attention import ACTIVATION_BYTES, attention_block, gemm, norm
+from shardwright.steps.attention import attention_block, gemm, norm
 from shardwright.steps.exchange import expert_compute, expert_sum, routed_experts, sent_to_experts
 from shardwright.steps.load import Load
 from shardwright.steps.operation import AllReduce, Operation, Small
 
 
 def attention_layer(
-    model: ModelSpec, kind: LayerKind, degrees: Degrees, load: Load, mode: ExchangeMode
+    model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load, mode: ExchangeMode
 ) -> Iterator[Operation]:
     """A layer on a rank with attention: with its experts when they are folded, else up to their GPUs."""
-    yield from attention_block(model, degrees, load)
+    yield from attention_block(model, shape, degrees, load)
     yield norm(model, load, "mlp_norm")
-    if kind == "dense" or model.experts is None:
+    if shape.mlp == "dense" or model.experts is None:
         yield from _gated_mlp(model, degrees, load, "mlp", model.dense_width)
         yield AllReduce(
             name="mlp_sum",
             axis="tp",
             num_ranks=degrees.tp,
-            payload_bytes=load.tokens * model.hidden * ACTIVATION_BYTES,
+            payload_bytes=load.tokens * model.hidden * model.activation_bytes,
         )
         return
     experts = model.experts
@@ -39,9 +39,9 @@ def attention_layer(
         yield expert_sum(model, load, degrees.tp)
 
 
-def expert_layer(model: ModelSpec, kind: LayerKind, degrees: Degrees, load: Load) -> Iterator[Operation]:
+def expert_layer(model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load) -> Iterator[Operation]:
     """A layer on a GPU that holds experts only; nothing where the layer is dense."""
-    if kind == "moe" and model.experts is not None:
+    if shape.mlp == "moe" and model.experts is not None:
         yield sent_to_experts(model, model.experts, degrees, load, "dispatch")
         yield expert_compute(model, model.experts, degrees, load)
         yield sent_to_experts(model, model.experts, degrees, load, "combine")
@@ -50,5 +50,5 @@ def expert_layer(model: ModelSpec, kind: LayerKind, degrees: Degrees, load: Load
 def _gated_mlp(model: ModelSpec, degrees: Degrees, load: Load, name: str, width: Size) -> Iterator[Operation]:
     local = width / degrees.tp
     yield gemm(model, f"{name}_gate_up", load.tokens, 2 * local, model.hidden)
-    yield Small(name=f"{name}_activation", moved_bytes=3 * load.tokens * local * ACTIVATION_BYTES)
+    yield Small(name=f"{name}_activation", moved_bytes=3 * load.tokens * local * model.activation_bytes)
     yield gemm(model, f"{name}_down", load.tokens, model.hidden, local)

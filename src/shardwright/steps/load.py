@@ -25,6 +25,8 @@ class Load:
     context: Size
     expert_rows: Size = 0
     active_experts: Size = 0
+    stage_tokens: Size | None = None
+    """Tokens of all dp ranks of the stage; None: as many on each."""
 
     @property
     def tokens(self) -> Size:
@@ -41,15 +43,17 @@ def routed_load(
     query_tokens: Size,
     context: Size,
     routing: RoutingProfile,
+    busy_ranks: Size | None = None,
 ) -> Load:
     """The load with its expected routing: tokens of all dp ranks meet, split over edp expert sets.
 
-    sequences: of the micro-batch on each dp rank.
+    sequences: of the micro-batch on each dp rank; on `busy_ranks` of them, where the others have none.
     """
     if model.experts is None:
         return Load(phase=phase, sequences=sequences, query_tokens=query_tokens, context=context)
     experts = model.experts
-    tokens = np.asarray(sequences * query_tokens * degrees.dp / degrees.edp, dtype=float)
+    stage_tokens = sequences * query_tokens * (degrees.dp if busy_ranks is None else busy_ranks)
+    tokens = np.asarray(stage_tokens / degrees.edp, dtype=float)
     ep = np.asarray(degrees.ep)
     factor = hottest_rank_factor(routing, experts.num_experts, experts.top_k, tokens, ep)
     active = activated_per_rank(routing, experts.num_experts, experts.top_k, tokens, ep)
@@ -60,4 +64,5 @@ def routed_load(
         context=context,
         expert_rows=tokens * experts.top_k / ep * factor,
         active_experts=active,
+        stage_tokens=stage_tokens,
     )

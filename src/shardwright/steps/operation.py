@@ -8,6 +8,8 @@ one program serves every degree.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from shardwright.model.spec import Dtype
 from shardwright.record import Size
 
@@ -21,11 +23,15 @@ COMMUNICATION: frozenset[Family] = frozenset({"all_reduce", "gather", "exchange"
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """`times`: how often the rank does it in this program, e.g. once for each of 8 equal layers."""
+    """`times`: how often the rank does it in this program, e.g. once for each of 8 equal layers.
+
+    layer: the layer it belongs to, the first of those that are counted together; None outside of them.
+    """
 
     family: ClassVar[Family]
     name: str
     times: Size = 1
+    layer: int | None = None
 
     @property
     def flops(self) -> Size:
@@ -64,7 +70,8 @@ class Attention(Operation):
     """Attention of `sequences` x `query_tokens` over `context` tokens of KV each (queries included).
 
     row_bytes: KV bytes of one token on this rank, one layer. kv_heads: independent KV streams a sequence
-    (1 for MLA). Prefill is causal: a query sees half of the last `query_tokens` on average.
+    (1 for MLA). window: tokens that a query sees at most, its own included; `context` counts those in the
+    window of any query. Prefill is causal: a query sees half of the last `query_tokens` on average.
     """
 
     family = "attention"
@@ -77,13 +84,20 @@ class Attention(Operation):
     qk_dim: int
     v_dim: int
     row_bytes: Size
+    window: int | None = None
     latent: bool = False
     """Decode against the latent KV of MLA."""
 
     @property
     def seen_tokens(self) -> Size:
-        """KV tokens that a query sees on average."""
-        return self.context - (self.query_tokens - 1) / 2
+        """KV tokens that a query sees on average: query i of q sees min(window, context - q + i)."""
+        if self.window is None:
+            return self.context - (self.query_tokens - 1) / 2
+        # Queries before the window is full lack `most`, most - 1, ... down to `least` of its tokens.
+        least: Size = np.maximum(self.window - self.context, 0)
+        most: Size = np.maximum(self.window - self.context + self.query_tokens - 1, 0)
+        lacking = (most * (most + 1) - least * (least - 1)) / 2
+        return self.window - lacking / self.query_tokens
 
     @property
     def flops(self) -> Size:
@@ -177,6 +191,7 @@ class Exchange(Operation):
 
     payload_bytes: what the busiest rank sends or receives, rows that stay on the rank included.
     remote: the share of the payload that leaves the rank under expected routing.
+    dedicated: between attention GPUs and expert GPUs of their own, which may be on other nodes altogether.
     """
 
     family = "exchange"
@@ -184,6 +199,7 @@ class Exchange(Operation):
     num_ranks: Size
     payload_bytes: Size
     remote: Size
+    dedicated: bool = False
 
     @property
     def bytes(self) -> Size:

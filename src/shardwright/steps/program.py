@@ -4,13 +4,15 @@ The same generator is summed by cost/, recorded by the graph and bound to tensor
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from shardwright.engine.engine import Degrees, ExchangeMode
 from shardwright.layout.grid import Role
-from shardwright.model.spec import LayerKind, ModelSpec
+from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.record import Size
-from shardwright.steps.attention import ACTIVATION_BYTES, norm
+from shardwright.steps.attention import norm
 from shardwright.steps.layer import attention_layer, expert_layer
 from shardwright.steps.load import Load
 from shardwright.steps.operation import AllReduce, Gather, Gemm, Operation, Small, Transfer
@@ -21,14 +23,16 @@ LOGIT_BYTES = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One pipeline stage: its layers as runs of (kind, how many), and whether the model starts or ends here.
+    """One pipeline stage: its layers as runs of (shape, how many), and whether the model starts or ends here.
 
     A run of one layer each gives the program layer by layer; equal layers may be counted together.
+    first_layer: index of the first; stages of equal runs do equal work, and compare equal, wherever they are.
     """
 
-    runs: tuple[tuple[LayerKind, Size], ...]
+    runs: tuple[tuple[LayerShape, Size], ...]
     first: bool
     last: bool
+    first_layer: int = field(default=0, compare=False)
 
 
 def rank_program(
@@ -39,27 +43,35 @@ def rank_program(
     `degrees` and the sizes of `load` may be arrays over layouts of one home.
     """
     if role == "experts":
-        for kind, count in stage.runs:
-            yield from _repeated(expert_layer(model, kind, degrees, load), count)
+        for layer, shape, count in _layers(stage):
+            yield from _in_layer(expert_layer(model, shape, degrees, load), layer, count)
         return
     if stage.first:
         yield from _embed(model, degrees, load)
     else:
         yield _handover(model, degrees, load, sends=False)
-    for kind, count in stage.runs:
-        yield from _repeated(attention_layer(model, kind, degrees, load, mode), count)
+    for layer, shape, count in _layers(stage):
+        yield from _in_layer(attention_layer(model, shape, degrees, load, mode), layer, count)
     if stage.last:
         yield from _sample(model, degrees, load)
     else:
         yield _handover(model, degrees, load, sends=True)
 
 
-def _repeated(operations: Iterator[Operation], times: Size) -> Iterator[Operation]:
-    return (replace(operation, times=times) for operation in operations)
+def _layers(stage: Stage) -> Iterator[tuple[int, LayerShape, Size]]:
+    """(first layer, shape, how many) of each run."""
+    layer = stage.first_layer
+    for shape, count in stage.runs:
+        yield layer, shape, count
+        layer += int(np.max(count))
+
+
+def _in_layer(operations: Iterator[Operation], layer: int, times: Size) -> Iterator[Operation]:
+    return (replace(operation, layer=layer, times=times) for operation in operations)
 
 
 def _embed(model: ModelSpec, degrees: Degrees, load: Load) -> Iterator[Operation]:
-    payload_bytes = load.tokens * model.hidden * ACTIVATION_BYTES
+    payload_bytes = load.tokens * model.hidden * model.activation_bytes
     yield Small(name="embedding", moved_bytes=2 * payload_bytes)
     yield AllReduce(name="embedding_sum", axis="tp", num_ranks=degrees.tp, payload_bytes=payload_bytes)
 
@@ -87,6 +99,6 @@ def _handover(model: ModelSpec, degrees: Degrees, load: Load, *, sends: bool) ->
         name="send_stage" if sends else "receive_stage",
         axis="pp",
         num_ranks=degrees.pp,
-        payload_bytes=load.tokens * model.hidden * ACTIVATION_BYTES,
+        payload_bytes=load.tokens * model.hidden * model.activation_bytes,
         sends=sends,
     )

@@ -23,7 +23,7 @@ class RoutingProfile(Record):
     """
 
     kind: Literal["uniform", "zipf", "histogram"] = "uniform"
-    exponent: float = Field(default=0.0, ge=0, le=5)
+    exponent: float = Field(default=0.0, ge=0, le=2)
     shares: tuple[NonNegative, ...] = ()
 
     @model_validator(mode="after")
