@@ -8,7 +8,8 @@ import pytest
 
 from shardwright.cost import memory, price, step
 from shardwright.layout import readings
-from shardwright.steps import attention, exchange, load
+from shardwright.model.spec import ModelSpec
+from shardwright.steps import attention, load
 from tests.cost import test_memory, test_price
 from tests.layout import test_readings
 from tests.steps import test_program
@@ -75,8 +76,8 @@ MUTANTS: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
         test_price.test_loads_count_the_tokens_of_all_dp_ranks,
     ),
     "activations of one byte": (
-        exchange,
-        "ACTIVATION_BYTES",
+        ModelSpec,
+        "activation_bytes",
         1.0,
         test_program.test_gathering_exchange_moves_all_tokens_and_no_top_k,
     ),

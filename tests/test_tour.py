@@ -61,7 +61,7 @@ def test_what_a_rank_holds_and_does() -> None:
         context=1024,
         routing=RoutingProfile(),
     )
-    stage = Stage(runs=(("moe", 48),), first=True, last=True)
+    stage = Stage(runs=((model.layer_shapes[0], 48),), first=True, last=True)
     operations = list(rank_program(model, layout, stage, load, "attention+experts", "all_to_all"))
     assert [op.name for op in operations if op.family == "exchange"] == ["dispatch", "combine"]
 

@@ -6,6 +6,7 @@ from shardwright.audit.audit import audit
 from shardwright.audit.reading import choose, read
 from shardwright.errors import InputError
 from shardwright.plan.claims import Claims
+from shardwright.plan.deployment import resolve
 from tests.audit.documents import audited, example
 
 REFERENCE = example("reference")
@@ -123,3 +124,16 @@ def test_a_bad_strategy_among_the_claims_is_named() -> None:
     claims = Claims.model_validate({"strategies": [{"layout": "nonsense", "gpus": 8}]})
     with pytest.raises(InputError, match=r"claims\.strategies"):
         audit(REFERENCE.model_copy(update={"claims": claims}))
+
+
+@pytest.mark.parametrize(("text", "gpus"), [("TP2-DP8", 4), ("tp3.x2", 1)])
+def test_strategies_beyond_the_gpus_of_a_dense_model_are_answered(text: str, gpus: int) -> None:
+    """So many copies leave no legal layout: the nearest is of one copy."""
+    given = resolve({"model": "Llama-3.1-8B", "cluster": {"gpu": "H100", "nodes": 1, "gpus_per_node": gpus}})
+    found = audit(given, layout=text)
+    assert found.verdict.level == "not ready"
+
+
+def test_no_gpus_are_refused() -> None:
+    with pytest.raises(InputError, match="from 1"):
+        audit(resolve({"model": "Llama-3.1-8B", "cluster": {"gpu": "H100"}}), layout="tp2", gpus=0)

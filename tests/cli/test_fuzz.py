@@ -29,6 +29,38 @@ DEPLOYMENT: dict[str, Any] = {
     "claims": {"gpus": 2, "memory_gb": 3.0, "strategies": [{"layout": "TP2-EP2", "gpus": 2}]},
     "assumptions": ["a sentence"],
 }
+DENSE: dict[str, Any] = {
+    **DEPLOYMENT,
+    "model": {
+        "num_layers": 3,
+        "hidden": 64,
+        "vocab": 100,
+        "attention": {"num_heads": 4, "num_kv_heads": 2, "head_dim": 16},
+        "dense_width": 128,
+    },
+    "layout": "TP2-DP2",
+    "engine": "any",
+}
+OWN_GPU: dict[str, Any] = {
+    **DEPLOYMENT,
+    "model": {**DEPLOYMENT["model"], "num_layers": 4, "dense_width": 96, "dense_layers": [0, 2]},
+    "cluster": {
+        "gpu": {
+            "name": "mine",
+            "memory_bytes": "24 GB",
+            "memory_bandwidth_bytes_per_s": 1.0e12,
+            "peak_flops": {"bf16": 1.0e14, "fp8": 2.0e14},
+            "num_sms": 80,
+        },
+        "nodes": 2,
+        "gpus_per_node": 2,
+        "scale_up": {"bandwidth_bytes_per_s": 3.0e10, "latency_s": 1.0e-6},
+    },
+    "workload": {**DEPLOYMENT["workload"], "routing": {"kind": "zipf", "exponent": 0.8}},
+    "layout": "tp2/ep2.x2",
+}
+BASES = (DEPLOYMENT, DENSE, OWN_GPU)
+
 CONFIG: dict[str, Any] = {
     "model_type": "qwen3_moe",
     "architectures": ["Qwen3MoeForCausalLM"],
@@ -105,7 +137,7 @@ def test_deployment_files(part: int, tmp_path: Path) -> None:
     chance = random.Random(part)
     file, refused = tmp_path / "deployment.yaml", 0
     for _ in range(225):
-        values = mutate(DEPLOYMENT, chance)
+        values = mutate(chance.choice(BASES), chance)
         if chance.random() < 0.3:
             values = mutate(values, chance)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
@@ -113,9 +145,8 @@ def test_deployment_files(part: int, tmp_path: Path) -> None:
             text = corrupt(text, chance)
         file.write_text(text, encoding="utf-8")
         verb = chance.choice(["plan", "plan", "explain", "audit"])
-        if verb == "audit":
-            file.write_text(text + "\nlayout: TP2-EP2\n", encoding="utf-8")
-        refused += check(shardwright(verb, str(file)), text) == 2
+        more = ["--layout=TP2-EP2"] if verb == "audit" and chance.random() < 0.5 else []
+        refused += check(shardwright(verb, str(file), *more), text) == 2
     assert 60 < refused < 215, refused
 
 

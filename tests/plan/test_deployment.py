@@ -98,7 +98,7 @@ def test_a_strategy_is_the_reading_that_matches_the_gpus() -> None:
     assert strategy("tp2.dp2/ep4.x2", 8).startswith("8: tp2.dp2/ep4.x2 is canonical")
     with pytest.raises(InputError, match=r"several readings have 16 GPUs: .*tp2\.dp2\.pp2\+ep4 \(16 GPUs\)"):
         strategy("TP2-EP4-PP2-DP2", 16)
-    with pytest.raises(InputError, match="no reading has 7 GPUs"):
+    with pytest.raises(InputError, match="no reading that keeps every degree has 7 GPUs"):
         strategy("TP2-EP4-PP2-DP2", 7)
 
 

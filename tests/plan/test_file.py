@@ -52,3 +52,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a place that can be written"):
         write_text(tmp_path / "file" / "plan.json", "text")
+
+
+def test_written_files_are_readable_by_others(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "plan.json", "text").stat().st_mode & 0o777 == 0o644

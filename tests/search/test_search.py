@@ -47,9 +47,30 @@ def brute_force(given: Deployment) -> Iterator[Layout]:
                 continue
             if home == "folded" and edp > 1 and (ep * etp) % tp == 0:
                 continue  # sets of experts that share no rank group: the same as copies
-            for copies in range(1, limit // one.num_gpus + 1):
-                if dp * copies <= sequences:
+            copies = 1
+            while copies * one.num_gpus <= limit and dp * copies <= sequences:
+                if places(copies, one.num_gpus, given.cluster.nodes, given.cluster.gpus_per_node):
                     yield one.model_copy(update={"copies": copies})
+                copies += 1
+
+
+def places(copies: int, size: int, nodes: int, gpus_per_node: int) -> bool:
+    """Put copy after copy: into the first node with room for it whole, else over empty nodes in a row."""
+    free = [gpus_per_node] * nodes
+    for _ in range(copies):
+        if size <= gpus_per_node:
+            node = next((n for n, left in enumerate(free) if left >= size), None)
+            if node is None:
+                return False
+            free[node] -= size
+            continue
+        empty = [n for n, left in enumerate(free) if left == gpus_per_node]
+        needed = -(-size // gpus_per_node)
+        if len(empty) < needed:
+            return False
+        for n in empty[:needed]:
+            free[n] = 0
+    return True
 
 
 CASES = [

@@ -16,7 +16,8 @@ from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
-from shardwright.search.pool import check_targets, engine_of, price_layout
+from shardwright.search.engine import engine_of
+from shardwright.search.pool import check_targets, price_layout
 from shardwright.units import format_bytes
 
 
@@ -28,6 +29,8 @@ def audit(deployment: Deployment, *, layout: str | None = None, gpus: int | None
     text = layout or deployment.layout
     if text is None:
         raise InputError("layout", None, "a strategy to audit, such as TP2-EP4-PP2-DP2 or tp2.dp2.pp2/ep4")
+    if gpus is not None and gpus < 1:
+        raise InputError("--gpus", gpus, "a whole number from 1")
     subject = examine(deployment, text, gpus)
     pool = subject.pool if subject.layout else None
     targets = check_targets(deployment.targets, pool.figures) if pool else ()
@@ -70,12 +73,18 @@ def _notes(subject: Subject) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _nearest(subject: Subject) -> Nearest:
-    """The engine's legal layout nearest to the stated degrees on the GPUs given; of equals one that fits."""
+def _nearest(subject: Subject) -> Nearest | None:
+    """The engine's legal layout nearest to the stated degrees on the GPUs given; of equals one that fits.
+
+    Where so many copies cannot be, of one copy; None where the engine has no legal layout at all.
+    """
     deployment = subject.deployment
     limit = min(subject.declared_gpus, deployment.usable_gpus)
     rules = (*engine_of(deployment).rules, within(limit))
-    found = nearest(rules, subject.stated, deployment.model)
+    one_copy = subject.stated.model_copy(update={"copies": None, "dp": None})
+    found = nearest(rules, subject.stated, deployment.model) or nearest(rules, one_copy, deployment.model)
+    if not found:
+        return None
     chosen = min(found, key=lambda layout: not _fits(deployment, layout))
     memory = float(price_layout(deployment, chosen).used_bytes)
     fits = _fits(deployment, chosen)

@@ -13,7 +13,7 @@ from shardwright.layout.grid import build_grid
 from shardwright.layout.layout import Layout
 from shardwright.layout.placement import linear_placement
 from shardwright.layout.stages import layer_ranges
-from shardwright.search.pool import engine_of
+from shardwright.search.engine import engine_of
 from shardwright.units import GB
 
 EVEN = 1.05
@@ -33,8 +33,9 @@ def balance(subject: Subject) -> Iterator[Balance]:
         yield _hottest(subject)
     yield _spread("layers", "Layers a stage", counts, "layers", "stage")
     if model.experts is not None and model.dense_layers:
-        kinds = [model.layer_kinds[layers.start : layers.stop] for layers in layer_ranges(counts)]
-        with_experts = [stage.count("moe") for stage in kinds]
+        with_experts = [
+            sum(model.layer_shapes[layer].mlp == "moe" for layer in layers) for layers in layer_ranges(counts)
+        ]
         yield _spread("expert_layers", "Expert layers a stage", with_experts, "expert layers", "stage")
     ranks = layout.dp * layout.copies
     split = [workload.batch // ranks + (rank < workload.batch % ranks) for rank in range(ranks)]

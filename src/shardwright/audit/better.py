@@ -8,7 +8,7 @@ from shardwright.audit.record import Better
 from shardwright.audit.subject import Subject
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.plan import Plan, Pool
-from shardwright.search.pool import engine_of
+from shardwright.search.engine import engine_of
 from shardwright.steps.operation import COMMUNICATION
 from shardwright.units import format_bytes, format_rate, format_seconds
 

@@ -24,7 +24,7 @@ BILLION = 10**9
 def model_size(subject: Subject) -> Iterator[Outcome]:
     """Stored bytes of all weights."""
     stated, truth = subject.claims.model_gb or 0.0, subject.model_bytes / GB
-    yield _sized("GB", stated, truth, f"all weights in {subject.deployment.model.weight_dtype}")
+    yield _sized("GB", stated, truth, f"all weights in {subject.deployment.model.stored_in}")
 
 
 def parameters(subject: Subject) -> Iterator[Outcome]:

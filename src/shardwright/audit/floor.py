@@ -16,7 +16,8 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.placement import max_slots
 from shardwright.plan.deployment import Deployment
 from shardwright.record import Size
-from shardwright.search.pool import engine_of, stage_layers
+from shardwright.search.engine import engine_of
+from shardwright.search.pool import stage_layers
 from shardwright.steps.load import Load, routed_load
 from shardwright.steps.operation import Gemm, GroupedExperts, Operation
 from shardwright.steps.program import rank_program

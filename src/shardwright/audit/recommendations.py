@@ -11,7 +11,8 @@ from shardwright.cost.collectives import US, all_reduce_seconds
 from shardwright.cost.memory import RankMemory
 from shardwright.model.kv import kv_bytes_per_token, kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.spec import GQA
-from shardwright.search.pool import engine_of, price_layout
+from shardwright.search.engine import engine_of
+from shardwright.search.pool import price_layout
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Operation
 from shardwright.units import format_bytes, format_seconds, format_share
 from shardwright.workload.routing import activated_experts
@@ -133,15 +134,16 @@ def micro_batches(step: Step) -> Recommendation:
 def kv_split(step: Step) -> Recommendation:
     """KV split over TP and PP, against all of it on every GPU."""
     subject, layout, model = step.subject, step.subject.the_layout, step.subject.deployment.model
+    workload = subject.deployment.workload
     fullest = max(subject.price.memories, key=lambda row: number(row.kv))
-    whole = kv_bytes_per_token(model)
+    whole = kv_bytes_per_token(model, workload.input_tokens + workload.output_tokens)
     here = number(fullest.kv_bytes_per_token)
     tokens = number(fullest.kv) / here
     over_tp = number(kv_bytes_per_token_per_layer_per_rank(model, 1))
     over_tp /= number(kv_bytes_per_token_per_layer_per_rank(model, layout.tp))
     block = engine_of(subject.priced_on).memory.block_tokens
     alone = replace(fullest, kv_bytes_per_token=whole)
-    length = subject.deployment.workload.max_model_len
+    length = workload.max_model_len
     now, then = (_sequences(row, block, length) for row in (fullest, alone))
     sentence = (
         f"The layout splits KV {over_tp:.3g} x over TP and {whole / over_tp / here:.3g} x over PP: "

@@ -9,7 +9,7 @@ from shardwright.cost.memory import RankMemory
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.engine import breaches
 from shardwright.plan.deployment import ANY_ENGINE
-from shardwright.search.pool import engine_of
+from shardwright.search.engine import engine_of
 from shardwright.steps.operation import AllReduce, Exchange, Gather
 from shardwright.units import GB, format_bytes, format_share
 

@@ -12,7 +12,7 @@ from shardwright.cost.collectives import Wires
 from shardwright.cost.price import wires_of
 from shardwright.cost.step import StepCost, stages, step_cost
 from shardwright.layout.grid import Role
-from shardwright.search.pool import engine_of
+from shardwright.search.engine import engine_of
 from shardwright.steps.load import Load
 from shardwright.steps.operation import COMMUNICATION, Operation
 from shardwright.steps.program import rank_program

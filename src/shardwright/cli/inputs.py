@@ -7,8 +7,12 @@ from typing import Any, TypeVar
 import click
 
 from shardwright.errors import InputError
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment, Objective, read_deployment, resolve
 from shardwright.plan.file import PLAN_FILE, read_plan
+from shardwright.plan.strategy import resolve_layout
+from shardwright.search.search import search
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +70,18 @@ def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
     return resolve(_values(given))
 
 
+def layout_of(path: Path | None, layout: str | None) -> Layout:
+    """The layout of a plan or a deployment (the best one where it names none), or a canonical one alone."""
+    if path is None:
+        if layout is None:
+            raise InputError("layout", None, "a plan, a deployment file, or a canonical --layout")
+        return parse_layout(layout)
+    deployment = deployment_from(path, {"layout": layout})
+    if deployment.layout is not None:
+        return resolve_layout(deployment, deployment.layout)[0]
+    return parse_layout(search(deployment, num_alternatives=0).pools[0].layout)
+
+
 def _only(given: dict[str, Any], allowed: tuple[str, ...], beside: str) -> None:
     for name, value in given.items():
         if name not in allowed:
@@ -75,8 +91,9 @@ def _only(given: dict[str, Any], allowed: tuple[str, ...], beside: str) -> None:
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
     num_gpus, per_node = given["gpus"], given.get("gpus_per_node", 8)
-    if num_gpus < 1 or per_node < 1:
-        raise InputError("--gpus", num_gpus, "a whole number from 1")
+    for flag, number in (("--gpus", num_gpus), ("--gpus-per-node", per_node)):
+        if number < 1:
+            raise InputError(flag, number, "a whole number from 1")
     if num_gpus > per_node and num_gpus % per_node:
         raise InputError("--gpus", num_gpus, f"up to {per_node}, or whole nodes of {per_node}")
     nodes, per_node = (1, num_gpus) if num_gpus <= per_node else (num_gpus // per_node, per_node)

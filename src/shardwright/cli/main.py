@@ -12,6 +12,7 @@ VERBS = {
     "plan": "the best split of a model over a cluster, with its reasons",
     "audit": "hold a strategy, and what is claimed of it, against the arithmetic",
     "explain": "why this layout, why not that one, and what would cure it",
+    "prove": "execute the layout, and compare with the unsharded model",
 }
 
 

@@ -3,6 +3,7 @@
 What the user leaves open is filled in and listed among the assumptions, which every output prints.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -151,7 +152,7 @@ def _prefixed(field: str, build: Callable[[], T]) -> T:
 
 def _model(given: Any, folder: Path) -> tuple[ModelSpec, list[str]]:
     if isinstance(given, dict):
-        values = {"name": "stated model", "family": "generic", "source": "stated in the deployment", **given}
+        values = {"name": "stated-model", "family": "generic", "source": "stated in the deployment", **given}
         attention = values.get("attention")
         if isinstance(attention, dict):
             values["attention"] = {"kind": "gqa", **attention}
@@ -161,9 +162,9 @@ def _model(given: Any, folder: Path) -> tuple[ModelSpec, list[str]]:
             "model", given, "a catalog name, a folder with config.json, or the fields of a model"
         )
     path = folder / given
-    if path.is_dir() or path.suffix == ".json":
-        config = path / "config.json" if path.is_dir() else path
-        return read_config(config, name=path.resolve().name, where=str(config)), []
+    if os.path.isdir(path) or path.suffix == ".json":  # noqa: PTH112 - False, too, for names no file can have
+        config = path if path.suffix == ".json" else path / "config.json"
+        return read_config(config, name=str(config.parent), where=str(config)), []
     return find_model(given), []
 
 

@@ -11,6 +11,9 @@ from shardwright.record import validated
 
 PLAN_FILE = "plan.json"
 
+READABLE = 0o644
+"""A temporary file is its owner's alone; a plan is for others to read."""
+
 
 def write_plan(plan: Plan, folder: Path) -> Path:
     """Write `folder`/plan.json, folders made as needed. Raises InputError when that is not possible."""
@@ -25,6 +28,7 @@ def write_text(path: Path, text: str) -> Path:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
+            Path(temporary).chmod(READABLE)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from shardwright.engine.engine import Breach
 from shardwright.plan.deployment import Deployment
 from shardwright.record import Record
 from shardwright.units import Estimate
@@ -112,8 +113,10 @@ class Plan(Record):
     engine_version: str
     pools: tuple[Pool, ...]
     targets: tuple[TargetCheck, ...]
+    obstacles: tuple[Breach, ...] = ()
+    """What keeps the layout from running at all; a searched one has none."""
     met: bool
-    """Every target met, at the predicted values."""
+    """The layout runs, and every target is met at the predicted values."""
     reason: str
     """Why this layout, in a sentence."""
     alternatives: tuple[Alternative, ...] = ()

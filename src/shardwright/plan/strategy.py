@@ -3,7 +3,7 @@
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout, is_canonical, parse_layout
-from shardwright.layout.readings import match, readings
+from shardwright.layout.readings import Reading, match, readings
 from shardwright.layout.stated import parse_stated
 from shardwright.plan.deployment import Deployment
 
@@ -20,13 +20,17 @@ def resolve_layout(deployment: Deployment, text: str) -> tuple[Layout, str]:
         return layout, f"{text} is canonical: {layout.num_gpus} GPUs"
     found = readings(parse_stated(text), has_experts=deployment.model.experts is not None)
     declared = declared_gpus(deployment)
-    matching = match(found, declared)
+    matching = [reading for reading in match(found, declared) if not reading.contradicts]
     if len(matching) == 1:
         reading = matching[0]
         return reading.layout, f"{text} on {declared} GPUs is {reading.canonical}: {reading.sentence}"
-    listed = ", ".join(f"{reading.canonical} ({reading.gpus} GPUs)" for reading in matching or found)
-    how_many = f"several readings have {declared} GPUs" if matching else f"no reading has {declared} GPUs"
-    raise InputError("layout", text, f"a canonical form, since {how_many}: {listed}")
+    listed = ", ".join(f"{r.canonical} ({r.gpus} GPUs{_but(r)})" for r in matching or found)
+    why = "several readings have" if matching else "no reading that keeps every degree has"
+    raise InputError("layout", text, f"a canonical form, since {why} {declared} GPUs: {listed}")
+
+
+def _but(reading: Reading) -> str:
+    return f", but {reading.contradicts}" if reading.contradicts else ""
 
 
 def declared_gpus(deployment: Deployment) -> int:

@@ -19,7 +19,8 @@ class YamlFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            raw = path.read_bytes()
+            with path.open("rb") as stream:
+                raw = stream.read(MAX_BYTES + 1)
             text = raw.decode("utf-8")
         except OSError as error:
             raise InputError("deployment", str(path), f"a readable file ({error.strerror})") from None

@@ -12,7 +12,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
 from shardwright.report.document import Bullets, Document, Heading, Item, columns, table
 from shardwright.report.traffic import Traffic, traffic
-from shardwright.search.pool import engine_of
+from shardwright.search.engine import engine_of
 from shardwright.units import format_bytes
 
 MOST_GROUPS = 8

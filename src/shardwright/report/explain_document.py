@@ -7,10 +7,11 @@ from shardwright.report.pool_blocks import (
     alternatives_table,
     figures_table,
     memory_blocks,
+    obstacles_blocks,
     targets_table,
     time_blocks,
 )
-from shardwright.report.words import FAMILIES, MET, MISSED, counted, verdict_on
+from shardwright.report.words import FAMILIES, MET, MISSED, verdict_on
 from shardwright.search.explain import Explanation
 from shardwright.units import format_rate, format_seconds, format_share
 
@@ -23,7 +24,7 @@ def explain_document(found: Explanation) -> Document:
         Heading(f"{found.layout}: {deployment.name}", level=1),
         Paragraph(_standing(found), status=MET if found.sound else MISSED),
         Bullets((Item("Cluster", where(deployment)), Item("Load", load(deployment)))),
-        *_obstacles(found),
+        *obstacles_blocks(found.obstacles),
         *_cure(found),
         *targets,
         Heading("Predicted figures"),
@@ -38,39 +39,21 @@ def explain_document(found: Explanation) -> Document:
 
 
 def _standing(found: Explanation) -> str:
-    if found.breaches:
-        return f"Not legal: {counted(len(found.breaches), 'rule')} broken."
-    if found.over_memory_gb > 0:
-        return f"Legal, but does not fit: {found.over_memory_gb:.3g} GB a GPU too much."
-    place = "the layout that the search takes" if found.is_best else "sound, but not the best"
+    if found.obstacles:
+        return f"Cannot run: {', '.join(breach.rule for breach in found.obstacles)}."
+    place = "the layout that the search takes" if found.is_best else "not the best"
     if found.rank is not None and not found.is_best:
         place += f": place {found.rank:,} of {found.num_fitting:,} that fit"
     return f"Legal, fits, {verdict_on(found.targets)}; {place}."
-
-
-def _obstacles(found: Explanation) -> Document:
-    if not found.breaches:
-        return ()
-    items = tuple(
-        Item(
-            breach.rule,
-            f"{breach.sentence}. Broken by {breach.excess:,.3g} ({breach.unit}). "
-            f"Cure: {breach.cure}. Source: {breach.source}.",
-        )
-        for breach in found.breaches
-    )
-    return (Heading("Rules broken"), Bullets(items))
 
 
 def _cure(found: Explanation) -> Document:
     if found.sound:
         return ()
     if found.cure is None:
-        return (Heading("Cheapest cure"), Paragraph("No layout of this deployment fits."))
-    outcome = (
-        "meets the targets" if found.cure.layout.meets_targets else "fits, though it misses a target too"
-    )
-    text = f"{', '.join(found.cure.changes) or 'nothing to change'}: {found.cure.layout.layout} {outcome}."
+        return (Heading("Cheapest cure"), Paragraph("No other layout of this deployment does better."))
+    outcome = "runs and misses no target" if found.cure.layout.meets_targets else "misses the targets by less"
+    text = f"{', '.join(found.cure.changes)}: {found.cure.layout.layout} {outcome}."
     return (Heading("Cheapest cure"), Paragraph(text), *alternatives_table((found.cure.layout,)))
 
 

@@ -7,6 +7,7 @@ from shardwright.report.pool_blocks import (
     alternatives_table,
     figures_table,
     memory_blocks,
+    obstacles_blocks,
     stages_sentence,
     targets_table,
     time_blocks,
@@ -21,6 +22,7 @@ def plan_document(plan: Plan) -> Document:
     """The whole report of `plan`."""
     return (
         *_answer(plan),
+        *obstacles_blocks(plan.obstacles),
         *(block for pool in plan.pools for block in _pool(plan, pool)),
         *_others(plan),
         *assumptions(plan.deployment),
@@ -57,7 +59,9 @@ def _answer(plan: Plan) -> Document:
     used = sum(pool.num_gpus for pool in plan.pools)
     names = " and ".join(pool.layout for pool in plan.pools)
     outcome = verdict_on(plan.targets)
-    status = ("met" if plan.met else "missed") if plan.targets else ""
+    if plan.obstacles:
+        outcome = f"cannot run ({', '.join(breach.rule for breach in plan.obstacles)})"
+    status = ("met" if plan.met else "missed") if plan.targets or plan.obstacles else ""
     priced_for = "on any engine" if deployment.engine == ANY_ENGINE else f"on {plan.engine_version}"
     return (
         Heading(f"Plan: {deployment.name}", level=1),

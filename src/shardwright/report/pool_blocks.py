@@ -1,9 +1,10 @@
 """The blocks of one priced layout, which a plan and an audit share: figures, targets, time, memory."""
 
+from shardwright.engine.engine import Breach
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Alternative, MemoryRow, Pool, TargetCheck
-from shardwright.report.document import Document, Paragraph, columns, table
+from shardwright.report.document import Bullets, Document, Heading, Item, Paragraph, columns, table
 from shardwright.report.words import (
     FAMILIES,
     MET,
@@ -56,6 +57,19 @@ def figures_table(pool: Pool) -> Document:
     rests = "; ".join(f"{', '.join(titles)}: {basis}" for basis, titles in bases.items() if basis)
     note = (Paragraph(f"What the intervals rest on: {rests}.", only="markdown"),) if rests else ()
     return (*table(columns("figure", ("predicted", "number"), "bound by"), cells), *note)
+
+
+def obstacles_blocks(obstacles: tuple[Breach, ...]) -> Document:
+    """What keeps a layout from running: each with its excess, cure and source."""
+    items = tuple(
+        Item(
+            breach.rule,
+            f"{breach.sentence}. Broken by {breach.excess:,.3g} ({breach.unit}). Cure: {breach.cure}. "
+            f"Source: {breach.source}.",
+        )
+        for breach in obstacles
+    )
+    return (Heading("Why it cannot run"), Bullets(items)) if items else ()
 
 
 def targets_table(checks: tuple[TargetCheck, ...], pool: Pool) -> Document:

@@ -4,13 +4,14 @@ import shlex
 
 from shardwright.audit.placing import gpus_of
 from shardwright.cluster.cluster import Cluster
+from shardwright.cluster.topology import first_gpu
 from shardwright.engine.engine import Engine
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
 from shardwright.report.document import Code, Document, Paragraph
-from shardwright.search.pool import engine_of
+from shardwright.search.engine import engine_of
 
 HEAD_ADDRESS = "HEAD_NODE_ADDRESS"
 """Stands for the address of node 0 of a copy, which no plan knows."""
@@ -68,8 +69,9 @@ def _notes(layout: Layout, cluster: Cluster, nodes: int, num_lines: int) -> list
 def _copies(layout: Layout, cluster: Cluster) -> str:
     size = layout.gpus_per_copy
     places = [
-        f"copy {copy} on {gpus_of(range(copy * size, (copy + 1) * size))}"
+        f"copy {copy} on {gpus_of(range(start, start + size))}"
         for copy in range(min(layout.copies, MOST_PLACES))
+        for start in [first_gpu(copy, size, cluster.gpus_per_node)]
     ]
     more = ", and so on" if layout.copies > MOST_PLACES else ""
     return (

@@ -61,4 +61,4 @@ def _model_size(deployment: Deployment) -> str:
     model, number = deployment.model, num_parameters(deployment.model)
     counted = f"{number / 1e9:,.2f} billion" if number >= 1e9 else f"{number / 1e6:,.1f} million"
     stored = format_bytes(sum(bytes_by_part(model).values()))
-    return f"{model.name}: {counted} parameters, {stored} in {model.weight_dtype}"
+    return f"{model.name}: {counted} parameters, {stored} in {model.stored_in}"

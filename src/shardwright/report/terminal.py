@@ -24,6 +24,7 @@ from shardwright.report.plan_document import plan_document
 
 if TYPE_CHECKING:
     from shardwright.audit.record import Audit
+    from shardwright.plan.proof import Proof
     from shardwright.search.explain import Explanation
 
 STYLES = {
@@ -61,6 +62,13 @@ def print_explanation(found: "Explanation", console: Console) -> None:
     from shardwright.report.explain_document import explain_document  # noqa: PLC0415
 
     print_document(explain_document(found), console)
+
+
+def print_proof(proof: "Proof", console: Console) -> None:
+    """The proof, as wide as the console."""
+    from shardwright.report.proof_document import proof_document  # noqa: PLC0415
+
+    print_document(proof_document(proof), console)
 
 
 def print_document(document: Document, console: Console) -> None:

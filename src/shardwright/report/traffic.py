@@ -11,7 +11,7 @@ from shardwright.layout.grid import Role
 from shardwright.layout.layout import Layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
-from shardwright.search.pool import engine_of
+from shardwright.search.engine import engine_of
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
 from shardwright.steps.program import rank_program
 

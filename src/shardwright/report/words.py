@@ -92,7 +92,8 @@ def verdict_on(checks: tuple[TargetCheck, ...]) -> str:
         return f"{len(missed)} of {len(checks)} targets missed: {', '.join(missed)}"
     unsure = [QUANTITIES[check.name].title for check in checks if outcome(check) == UNCERTAIN]
     doubt = f"; not at the unfavourable end of the interval: {', '.join(unsure)}" if unsure else ""
-    return f"all {len(checks)} targets met at the predicted values{doubt}"
+    every = f"all {len(checks)} targets" if len(checks) > 1 else "the target"
+    return f"{every} met at the predicted values{doubt}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardwright.cluster.cluster import Cluster
+from shardwright.cluster.topology import copies_that_fit
 from shardwright.errors import InputError
 from shardwright.layout.layout import ExpertHome, Layout
 
@@ -114,16 +116,19 @@ def _count(
 
 def _check_rows(num_rows: int, max_gpus: int) -> None:
     if num_rows > MAX_ROWS:
-        allowed = f"a cluster, engine or batch with fewer layouts to search than {num_rows:,}"
+        allowed = f"a search of at most {MAX_ROWS:,} layouts, not {num_rows:,}: fewer GPUs, or one engine"
         raise InputError("cluster", f"{max_gpus} GPUs", allowed)
 
 
-def with_copies(single: Candidates, *, max_gpus: int, max_dp: int) -> Candidates:
+def with_copies(single: Candidates, *, max_gpus: int, max_dp: int, cluster: Cluster) -> Candidates:
     """Each layout once for every number of copies that the GPUs and the sequences (dp x copies) allow.
+
+    No copy straddles nodes that it need not.
 
     Raises InputError when there are more than MAX_ROWS.
     """
-    room = np.minimum(max_gpus // single.num_gpus, max_dp // single.dp)
+    placed = copies_that_fit(single.num_gpus, cluster.nodes, cluster.gpus_per_node)
+    room = np.minimum(np.minimum(max_gpus // single.num_gpus, placed), max_dp // single.dp)
     _check_rows(int(room.sum()), max_gpus)
     index = np.repeat(np.arange(len(room)), room)
     copies = np.arange(len(index)) - np.repeat(np.cumsum(room) - room, room) + 1

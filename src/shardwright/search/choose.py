@@ -84,14 +84,12 @@ def near_equal(table: Table, ranking: Ranking, objective: Objective) -> list[int
     if not len(ranking.order):
         return []
     best = ranking.order[0]
-    score = {
-        "throughput_per_gpu": 1 / table.columns["throughput_tokens_per_s"],
-        "latency": table.columns["tpot_s"],
-        "fewest_gpus": table.num_gpus * (1 + table.columns["tpot_s"] / (table.columns["tpot_s"] + 1)),
-    }[objective]
-    alike = (np.maximum(ranking.misses, 1.0) <= max(ranking.misses[best], 1.0) * (1 + 1e-9)) & (
-        score <= score[best] * (1 + NEAR_EQUAL)
-    )
+    tpot = table.columns["tpot_s"]
+    score = 1 / table.columns["throughput_tokens_per_s"] if objective == "throughput_per_gpu" else tpot
+    alike = np.maximum(ranking.misses, 1.0) <= max(ranking.misses[best], 1.0) * (1 + 1e-9)
+    alike &= score <= score[best] * (1 + NEAR_EQUAL)
+    if objective == "fewest_gpus":
+        alike &= table.num_gpus == table.num_gpus[best]
     return [int(row) for row in ranking.order if alike[row]][:MOST_NEAR_EQUAL]
 
 

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from shardwright.engine.engine import Breach, breaches
+from shardwright.engine.engine import Breach
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Alternative, Pool, TargetCheck
 from shardwright.record import Record
 from shardwright.search.choose import Ranking
-from shardwright.search.pool import build_pool, check_targets, engine_of, price_layout
+from shardwright.search.obstacles import obstacles
+from shardwright.search.pool import build_pool, check_targets, price_layout
 from shardwright.search.search import NoLayoutError, alternative, nothing_fits, pick, ranked
 from shardwright.search.table import Table
-from shardwright.units import GB
 
 AXES = ("tp", "dp", "pp", "ep", "etp", "edp", "copies")
 
@@ -28,12 +28,12 @@ class Cure(Record):
 class Explanation(Record):
     """One layout beside the best one of its deployment."""
 
+    schema_version: int = 1
     deployment: Deployment
     layout: str
     is_best: bool
-    breaches: tuple[Breach, ...]
-    over_memory_gb: float
-    """GB a GPU by which the fullest rank overshoots its budget; 0 fits."""
+    obstacles: tuple[Breach, ...]
+    """Rules, GPUs, memory and sequences that keep it from running."""
     pool: Pool
     targets: tuple[TargetCheck, ...]
     best: Pool | None
@@ -46,8 +46,8 @@ class Explanation(Record):
 
     @property
     def sound(self) -> bool:
-        """Legal, fits, and meets every target."""
-        return not self.breaches and self.over_memory_gb == 0 and all(check.met for check in self.targets)
+        """It runs, and meets every target."""
+        return not self.obstacles and all(check.met for check in self.targets)
 
 
 def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation:
@@ -55,32 +55,28 @@ def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation
 
     Raises NoLayoutError when no layout is given and none fits.
     """
-    engine = engine_of(deployment)
     table, ranking = ranked(deployment)
     chosen = table.layout(pick(deployment, table, ranking)[0]) if len(ranking.order) else None
     layout = layout or chosen
     if layout is None:
         raise NoLayoutError(nothing_fits(deployment, table, ranking))
     pool = build_pool(deployment, layout)
-    over_bytes = max(0.0, float(np.max(price_layout(deployment, layout).over_budget_bytes)))
     targets = check_targets(deployment.targets, pool.figures)
-    broken = tuple(breaches(engine, layout, deployment.model, deployment.cluster))
-    best = build_pool(deployment, chosen) if chosen is not None else None
-    ill = bool(broken) or over_bytes > 0 or not all(check.met for check in targets)
-    own = [row for row in ranking.order if ill is False and table.layout(int(row)) == layout]
+    found = obstacles(deployment, layout, price_layout(deployment, layout))
+    own = next((place for place, row in enumerate(ranking.order) if table.layout(int(row)) == layout), None)
+    sound = not found and all(check.met for check in targets)
     return Explanation(
         deployment=deployment,
         layout=format_layout(layout),
         is_best=layout == chosen,
-        breaches=broken,
-        over_memory_gb=over_bytes / GB,
+        obstacles=found,
         pool=pool,
         targets=targets,
-        best=best,
-        slower_by_s=_difference(pool, best),
-        rank=int(np.flatnonzero(ranking.order == own[0])[0]) + 1 if own else None,
+        best=build_pool(deployment, chosen) if chosen is not None else None,
+        slower_by_s=_difference(pool, build_pool(deployment, chosen) if chosen is not None else None),
+        rank=None if own is None else own + 1,
         num_fitting=len(ranking.order),
-        cure=_cure(deployment, layout, table, ranking) if ill else None,
+        cure=None if sound else _cure(deployment, layout, table, ranking, own),
     )
 
 
@@ -94,9 +90,15 @@ def _difference(pool: Pool, best: Pool | None) -> dict[str, float]:
     }
 
 
-def _cure(deployment: Deployment, layout: Layout, table: Table, ranking: Ranking) -> Cure | None:
+def _cure(
+    deployment: Deployment, layout: Layout, table: Table, ranking: Ranking, own: int | None
+) -> Cure | None:
     """Fewest changed degrees, then the nearest GPU count, then the smallest changes."""
-    sound = ranking.order[: ranking.num_meeting] if ranking.num_meeting else ranking.order
+    sound = ranking.order[: ranking.num_meeting]
+    if not len(sound):
+        # No layout meets all targets: those that miss by less.
+        worst = ranking.misses[ranking.order[own]] if own is not None else np.inf
+        sound = ranking.order[ranking.misses[ranking.order] < worst]
     if not len(sound):
         return None
     columns = {axis: table.degrees(axis) for axis in AXES}

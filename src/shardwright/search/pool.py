@@ -6,12 +6,12 @@ from shardwright.cost.interval import interval
 from shardwright.cost.memory import RankMemory
 from shardwright.cost.price import Price, price
 from shardwright.cost.step import Seconds
-from shardwright.engine.catalog import ENGINES
-from shardwright.engine.engine import Engine
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
-from shardwright.plan.deployment import ANY_ENGINE, Deployment
+from shardwright.layout.stages import stage_counts
+from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
+from shardwright.search.engine import engine_of
 from shardwright.steps.operation import COMMUNICATION
 from shardwright.units import GB, Estimate
 from shardwright.workload.workload import Targets
@@ -20,16 +20,12 @@ MEMORY_SPREAD = 1.1
 """Weights and KV are exact; what the engine allocates beside them is not."""
 
 
-def engine_of(deployment: Deployment) -> Engine:
-    """The engine that prices the deployment: the one named, or our runtime, which runs every layout."""
-    return ENGINES["shardwright" if deployment.engine == ANY_ENGINE else deployment.engine]
-
-
 def stage_layers(layout: Layout, deployment: Deployment) -> tuple[int, ...]:
-    """Layers of each stage: as stated, else as the engine splits them."""
-    if layout.stage_layers:
-        return layout.stage_layers
-    return engine_of(deployment).stages(deployment.model.num_layers, layout.pp)
+    """Layers of each stage: as stated, else as the engine splits them.
+
+    Raises InputError where they do not add up to the model's, or there are more stages than layers.
+    """
+    return stage_counts(layout, deployment.model.num_layers, engine_of(deployment).stages)
 
 
 def price_layout(deployment: Deployment, layout: Layout, *, micro_batches: int | None = None) -> Price:

@@ -8,7 +8,9 @@ from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Alternative, Plan, Rejected
 from shardwright.search.choose import NEAR_EQUAL, Ranking, engines_for, near_equal, pareto, rank
-from shardwright.search.pool import build_pool, check_targets, engine_of
+from shardwright.search.engine import engine_of
+from shardwright.search.obstacles import obstacles
+from shardwright.search.pool import build_pool, check_targets, price_layout
 from shardwright.search.table import Table, price_all
 from shardwright.units import GB, format_rate, format_seconds
 
@@ -79,6 +81,7 @@ def plan_for(
     law, engine = constants(), engine_of(deployment)
     pool = build_pool(deployment, layout)
     targets = check_targets(deployment.targets, pool.figures)
+    in_the_way = obstacles(deployment, layout, price_layout(deployment, layout))
     return Plan(
         tool_version=__version__,
         constants=f"{law.fitted_on}, {law.date}",
@@ -86,7 +89,8 @@ def plan_for(
         engine_version=f"{engine.id} {engine.version}",
         pools=(pool,),
         targets=targets,
-        met=all(check.met for check in targets),
+        obstacles=in_the_way,
+        met=not in_the_way and all(check.met for check in targets),
         reason=reason,
         alternatives=alternatives,
         pareto=pareto,
@@ -146,7 +150,8 @@ def _reason(deployment: Deployment, table: Table, ranking: Ranking, best: int, a
     }[deployment.objective]
     columns = table.columns
     meeting = ranking.num_meeting
-    scope = f"{meeting} of {len(table)} legal layouts fit and meet the targets"
+    wanted = "fit and meet the targets" if has_targets(deployment) else "fit"
+    scope = f"{meeting} of {len(table):,} legal layouts {wanted}"
     if not meeting:
         scope = f"none of {len(table)} legal layouts meets all targets; this one comes nearest"
         aim = f"worst miss {ranking.misses[best]:.2f} x"
@@ -160,12 +165,17 @@ def _reason(deployment: Deployment, table: Table, ranking: Ranking, best: int, a
     return f"{scope}: {aim} ({figure}){tie}"
 
 
+def has_targets(deployment: Deployment) -> bool:
+    """Whether any target is stated."""
+    return any(value is not None for value in deployment.targets.model_dump().values())
+
+
 def nothing_fits(deployment: Deployment, table: Table, ranking: Ranking) -> str:
     """What stands in the way of every layout, one line a rule."""
     lines = [f"no layout of up to {deployment.usable_gpus} GPUs fits {deployment.model.name}"]
     lines += [
         f"  {row.rule}: {row.count} layouts; nearest {row.example}, "
-        f"{row.excess:.3g} {row.unit} over; cure: {row.cure}"
+        f"by {row.excess:.3g} ({row.unit}); cure: {row.cure}"
         for row in table.illegal + over_memory(table, ranking)
     ]
     if not len(table):

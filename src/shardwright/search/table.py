@@ -77,7 +77,7 @@ def price_all(deployment: Deployment, engine: Engine, *, max_gpus: int) -> Table
         keeps &= ~_is_copies_in_disguise(single)
         if not keeps.any():
             continue
-        batch = with_copies(single.where(keeps), max_gpus=max_gpus, max_dp=workload.batch)
+        batch = with_copies(single.where(keeps), max_gpus=max_gpus, max_dp=workload.batch, cluster=cluster)
         legal.append(batch)
         layers = engine.stages(model.num_layers, single.pp)
         prices.append(price(model, engine, cluster, workload, batch, layers))

@@ -1,0 +1,28 @@
+"""docs/schema/ holds the JSON Schema of everything that --json prints and that is written to a file.
+
+SHARDWRIGHT_REGENERATE=1 writes the schemas anew instead of comparing them.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from shardwright.audit.record import Audit
+from shardwright.plan.plan import Plan
+from shardwright.plan.proof import Proof
+from shardwright.record import Record
+from shardwright.search.explain import Explanation
+
+FOLDER = Path(__file__).parents[1] / "docs" / "schema"
+
+
+@pytest.mark.parametrize("kind", [Plan, Audit, Explanation, Proof])
+def test_schema_is_the_one_documented(kind: type[Record]) -> None:
+    file = FOLDER / f"{kind.__name__.lower()}.json"
+    schema = json.dumps(kind.model_json_schema(), indent=2) + "\n"
+    if os.environ.get("SHARDWRIGHT_REGENERATE"):
+        file.write_text(schema, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == schema
+    assert "schema_version" in kind.model_fields
