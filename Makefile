@@ -4,13 +4,16 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := $(VENV)/bin/shardwright
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test test-slow lint types bench clean
 
 demo: $(VENV)/.core
 	@sh examples/demo.sh $(RUN)
 
 test: $(VENV)/.dev lint types
-	$(VENV)/bin/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+
+test-slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -31,7 +34,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 # torch comes first and by itself: with it installed, transformers asks for no other build.
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) torch
-	$(PIP) --editable '.[dev,oracle]'
+	$(PIP) --editable '.[dev,run]'
 	touch $@
 
 clean:

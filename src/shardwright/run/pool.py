@@ -1,0 +1,189 @@
+"""Worker processes that run one layout after another, and a parent that sees when one of them is lost.
+
+Workers are forked from a server process that has imported torch and transformers once. A job takes as
+many as its layout has ranks. Whatever goes wrong, all workers end, and the next job gets new ones.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Self
+
+from shardwright.errors import InputError, ShardwrightError
+from shardwright.run.distributed import SIGN_OF_LIFE_S
+from shardwright.run.job import Job, RankResult
+from shardwright.run.worker import Failure, open_store, work
+
+Told = Callable[[int, str], None]
+"""(rank, what it does now)."""
+
+PRELOAD = ["shardwright.run.worker", "transformers.models.llama.modeling_llama"]
+"""Imported once for all workers: ours, and what every model of transformers draws in (4 s of CPU)."""
+
+GRACE_S = 0.5
+"""After a first failure, how long to listen for one that explains it: peers of a lost rank fail too."""
+
+
+class RankError(ShardwrightError):
+    """A rank of a running layout failed: which, its role, what it was doing, and why."""
+
+    def __init__(self, rank: int, role: str, doing: str, reason: str, *, exit_code: int) -> None:
+        self.rank, self.role, self.doing, self.reason = rank, role, doing, reason
+        self.exit_code = exit_code
+        super().__init__(f"rank {rank} ({role}), {doing}: {reason}")
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    """The parent's view of one rank. outcome: None while it works. Times: when it last spoke, went on."""
+
+    rank: int
+    process: Any
+    pipe: Connection
+    doing: str = ""
+    heard_s: float = 0.0
+    moved_s: float = 0.0
+    outcome: RankResult | Failure | None = None
+
+    def start(self, number: int, job: Job) -> None:
+        self.doing, self.outcome = "starting", None
+        self.heard_s = self.moved_s = time.monotonic()
+        self.pipe.send((number, job))
+
+    def hear(self) -> None:
+        """Take one message: what the rank does (again, while it waits), or how it ended."""
+        self.heard_s = time.monotonic()
+        try:
+            message = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(GRACE_S)
+            message = Failure(blame=0, reason=f"its process ended ({_exit(self.process.exitcode)})")
+        if message != self.doing:
+            self.moved_s = self.heard_s
+        if isinstance(message, str):
+            self.doing = message
+        else:
+            self.outcome = message
+
+
+class Pool:
+    """At most `num_workers` ranks on this machine; a context manager that leaves no worker behind.
+
+    patience_s: how long a rank may compute, or read weights, without a word; and, with a little more,
+    how long all ranks may wait for each other. A job that takes longer so is given up.
+    """
+
+    def __init__(self, num_workers: int, *, patience_s: float = 6.0) -> None:
+        self.num_workers, self.patience_s = num_workers, patience_s
+        self._workers: list[_Worker] = []
+        self._store: Any = None
+        self._num_jobs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers, by rank; none before the first job and after a failed one."""
+        return [worker.process.pid for worker in self._workers]
+
+    def run(self, job: Job, told: Told = lambda rank, doing: None) -> list[RankResult]:
+        """Run a job; what each rank hands back, by rank. `told` hears of every request as it happens.
+
+        Raises InputError when the layout has more ranks than there may be workers, and RankError when a
+        rank is lost, hangs or raises. After any exception no worker is left.
+        """
+        num_ranks = job.seats.layout.num_gpus
+        if num_ranks > self.num_workers:
+            raise InputError("layout", num_ranks, f"at most {self.num_workers} ranks, a worker each")
+        if not self._workers:
+            self._start()
+        self._num_jobs += 1
+        ranks = self._workers[:num_ranks]
+        try:
+            for worker in ranks:
+                worker.start(self._num_jobs, job)
+            self._listen(ranks, told)
+            return [_result(worker, job) for worker in sorted(ranks, key=_blame)]
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End every worker at once."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+        self._workers, self._store = [], None
+
+    def _start(self) -> None:
+        context = get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        self._store = open_store()
+        for rank in range(self.num_workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work, args=(rank, self._store.port, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._workers.append(_Worker(rank=rank, process=process, pipe=ours))
+
+    def _listen(self, ranks: list[_Worker], told: Told) -> None:
+        """Until every rank has ended, or one has failed and the others had time to say why."""
+        failed_s: float | None = None
+        while working := {worker.pipe: worker for worker in ranks if worker.outcome is None}:
+            for pipe in wait(working, timeout=GRACE_S):
+                worker = working[pipe]  # type: ignore[index]
+                worker.hear()
+                told(worker.rank, worker.doing)
+            self._lose_patience(ranks)
+            now = time.monotonic()
+            if failed_s is None and any(isinstance(worker.outcome, Failure) for worker in ranks):
+                failed_s = now
+            if failed_s is not None and now - failed_s > GRACE_S:
+                return
+
+    def _lose_patience(self, ranks: list[_Worker]) -> None:
+        """Give up a rank from which nothing is heard, and all ranks when they wait for each other.
+
+        A rank that hangs has been silent for at most a sign of life less than its peers have waited.
+        """
+        now = time.monotonic()
+        working = [worker for worker in ranks if worker.outcome is None]
+        for worker in working:
+            if now - worker.heard_s > self.patience_s:
+                worker.outcome = Failure(blame=0, reason=f"it hangs: no word for {self.patience_s:g} s")
+        limit_s = self.patience_s + 1.5 * SIGN_OF_LIFE_S
+        if working and now - max(worker.moved_s for worker in ranks) > limit_s:
+            waiting = [f"rank {worker.rank}: {worker.doing}" for worker in working[:16]]
+            reason = "\n  ".join([f"deadlock: no rank went on for {limit_s:g} s", *waiting])
+            working[0].outcome = working[0].outcome or Failure(blame=1, reason=reason)
+
+
+def _blame(worker: _Worker) -> int:
+    """Failures first, and of these what may have caused the others."""
+    return worker.outcome.blame if isinstance(worker.outcome, Failure) else 3
+
+
+def _result(worker: _Worker, job: Job) -> RankResult:
+    """What the rank handed back. Raises RankError for a failure."""
+    outcome, seat = worker.outcome, job.seats.seat(worker.rank)
+    if isinstance(outcome, RankResult):
+        return outcome
+    assert outcome is not None, "failures come first"
+    stages = f" of stage {', '.join(map(str, seat.stages))}" if job.seats.layout.pp > 1 else ""
+    role, reason = f"{seat.role}{stages}", outcome.reason
+    raise RankError(worker.rank, role, worker.doing, reason, exit_code=outcome.exit_code)
+
+
+def _exit(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

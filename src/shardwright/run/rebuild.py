@@ -1,0 +1,96 @@
+"""What a rank should have sent: its program rebuilt with the routing that occurred.
+
+The rank program (steps/) gives name, layer and bytes of every collective; what its routing expects on
+average is replaced by what the tokens chose, counted here from the chosen experts alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shardwright.run.batch import MicroBatch
+from shardwright.run.exchange import choose_slots
+from shardwright.run.program import load_of, stage_of
+from shardwright.run.seat import Seat, Seats
+from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
+from shardwright.steps.program import rank_program
+
+Choices = dict[tuple[int, int], Tensor]
+"""(attention rank, layer) -> experts chosen by its tokens in one step and micro-batch, [T, K]."""
+
+
+@dataclass(frozen=True, order=True)
+class Sent:
+    """One collective of one rank, as recorded or as rebuilt."""
+
+    name: str
+    layer: int | None
+    payload_bytes: int
+
+
+class Routing:
+    """The routing that occurred in one step and micro-batch: how many rows each rank sent where."""
+
+    def __init__(self, seats: Seats, choices: Choices) -> None:
+        self._seats, self._choices = seats, choices
+        self._sent: dict[tuple[int, int], list[int]] = {}
+
+    def num_tokens(self, rank: int, layer: int) -> int:
+        """Tokens of an attention rank."""
+        return self._choices[rank, layer].shape[0]
+
+    def busiest_rows(self, seat: Seat, stage: int, layer: int) -> int:
+        """Rows that the rank sends or receives in one direction, whichever is more."""
+        group = seat.exchange_group(stage)
+        here = group.index(seat.rank)
+        sources = [rank for rank in group if (rank, layer) in self._choices]
+        received = sum(self._rows(rank, stage, layer)[here] for rank in sources)
+        sent = sum(self._rows(seat.rank, stage, layer)) if seat.rank in sources else 0
+        return max(sent, received)
+
+    def _rows(self, rank: int, stage: int, layer: int) -> list[int]:
+        """Rows that an attention rank sends to each member of its exchange group."""
+        if (rank, layer) not in self._sent:
+            self._sent[rank, layer] = self._count(self._seats.seat(rank), stage, layer)
+        return self._sent[rank, layer]
+
+    def _count(self, source: Seat, stage: int, layer: int) -> list[int]:
+        layout, placement = source.layout, self._seats.placement
+        assert placement is not None and source.place.tp is not None and source.place.dp is not None
+        tokens = torch.cat([self._choices[rank, layer] for rank in (source.lanes or (source.rank,))])
+        lanes = layout.etp if layout.home == "folded" else 1
+        num_slices = max(1, layout.tp // lanes)
+        share = -(-tokens.shape[0] // num_slices)
+        first = source.place.tp // lanes % num_slices * share
+        slots = choose_slots(tokens[first : first + share], placement)
+        per_slot = slots.flatten().bincount(minlength=len(placement.experts)).tolist()
+        own_set = (source.place.dp * layout.tp + source.place.tp) % layout.edp
+        counts = []
+        for member, own in enumerate(source.slots_in_group(stage)):
+            expert_set = (member - layout.attention_ranks) // (layout.ep * layout.etp)
+            serves = layout.home == "folded" or expert_set == own_set
+            counts.append(sum(per_slot[slot] for slot in own) if serves else 0)
+        return counts
+
+
+def rebuilt(seat: Seat, batch: MicroBatch, routing: Routing) -> Iterator[Sent]:
+    """The collectives of more than one rank of one step and micro-batch, in order."""
+    row_bytes = int(seat.seats.model.hidden * seat.seats.model.activation_bytes)
+    for stage in seat.stages:
+        program = rank_program(
+            seat.seats.model, seat.layout, stage_of(seat, stage), load_of(batch), seat.role, "all_to_all"
+        )
+        for operation in program:
+            name, layer = operation.name, operation.layer
+            if isinstance(operation, Exchange):
+                if layer is not None and len(seat.exchange_group(stage)) > 1:
+                    yield Sent(name, layer, routing.busiest_rows(seat, stage, layer) * row_bytes)
+            elif isinstance(operation, AllReduce | Gather | Transfer) and float(operation.num_ranks) > 1:
+                payload_bytes = int(operation.bytes)
+                if layer is not None and name.startswith("lane"):
+                    # Slices of unequal length are padded to the longest before they are gathered.
+                    longest = max(routing.num_tokens(rank, layer) for rank in seat.lanes)
+                    payload_bytes = longest * len(seat.lanes) * row_bytes
+                yield Sent("stage" if isinstance(operation, Transfer) else name, layer, payload_bytes)
