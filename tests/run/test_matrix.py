@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.engine import breaches
@@ -116,6 +117,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def subjects(made: Path) -> Mapping[str, Subject]:
+    torch.set_num_threads(1)  # on matrices this small, two threads take three times the CPU time
     return {family: Subject(family, made / family) for family in FAMILIES}
 
 
@@ -159,6 +161,24 @@ def talks(layout: Layout, family: str) -> list[str]:
     if family in MOE and layout.home == "folded" and layout.etp > layout.tp:
         names += ["lane_gather", "lane_scatter"]
     return names
+
+
+def test_the_bytes_of_the_reference_layout_by_hand(subjects: Mapping[str, Subject]) -> None:
+    """Prompts of 5, 6, 6 and 7 tokens, as 2 x 6 and 2 x 7 with padding; then 4 decode steps of 4 tokens.
+
+    6 ranks a layer exchange: what 2 attention ranks send, 4 expert ranks receive, and each counts its own.
+    """
+    proof = prove_subject(parse_layout("tp2.pp2+ep4.shared"), subjects["mixtral"], micro_batches=2)
+    tokens, layers, plays, row_bytes = 2 * 6 + 2 * 7 + 4 * 4, 4, 5 * 2, 64 * 4
+    assert {row.name: (row.count, row.recorded_bytes) for row in proof.collectives} == {
+        "embedding_sum": (2 * plays, 2 * tokens * row_bytes),
+        "attention_sum": (2 * layers * plays, 2 * layers * tokens * row_bytes),
+        "dispatch": (6 * layers * plays, 2 * layers * (2 * tokens) * row_bytes),
+        "combine": (6 * layers * plays, 2 * layers * (2 * tokens) * row_bytes),
+        "experts_sum": (2 * layers * plays, 2 * layers * tokens * row_bytes),
+        "stage": (4 * plays, 4 * tokens * row_bytes),
+        "logits_gather": (2 * plays, 2 * (5 * 4) * 264 * 4),
+    }
 
 
 @pytest.mark.parametrize(("layout", "family"), REFUSED)

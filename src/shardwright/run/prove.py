@@ -34,7 +34,7 @@ NOISE_MULTIPLE = 5.0
 """Tolerance of logits, in units of the model's own split noise."""
 
 SEQUENCES = 2
-"""Of each micro-batch of each dp rank: two, of unequal length."""
+"""Of each micro-batch of each dp rank: two, mostly of unequal length."""
 
 
 def prove_layout(
