@@ -19,7 +19,6 @@ Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 
 CountOrZero = Annotated[int, Field(strict=True, ge=0, le=10_000_000)]
 
-Positive = Annotated[float, Field(gt=0)]
 Stated = Annotated[float, Field(ge=1e-6, le=1e15)]
 """A positive figure that a person states: no arithmetic on it overflows."""
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -54,7 +54,7 @@ class Subject:
     @cached_property
     def pool(self) -> Pool:
         """The layout with its figures and intervals."""
-        return build_pool(self.priced_on, self.the_layout)
+        return build_pool(self.priced_on, self.the_layout, self.price)
 
     @cached_property
     def floor(self) -> Floor:

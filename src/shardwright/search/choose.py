@@ -41,7 +41,7 @@ class Ranking:
 
     def only(self, mask: NDArray[np.bool_]) -> "Ranking":
         """The ranking of the rows that `mask` selects."""
-        return replace(self, fits=self.fits & mask, order=self.order[mask[self.order]])
+        return replace(self, order=self.order[mask[self.order]])
 
 
 def miss_ratios(targets: Targets, columns: dict[str, Floats]) -> dict[str, Floats]:

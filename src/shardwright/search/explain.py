@@ -60,10 +60,12 @@ def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation
     layout = layout or chosen
     if layout is None:
         raise NoLayoutError(nothing_fits(deployment, table, ranking))
-    pool = build_pool(deployment, layout)
+    cost = price_layout(deployment, layout)
+    pool = build_pool(deployment, layout, cost)
+    best = None if chosen is None else build_pool(deployment, chosen, price_layout(deployment, chosen))
     targets = check_targets(deployment.targets, pool.figures)
-    found = obstacles(deployment, layout, price_layout(deployment, layout))
-    own = next((place for place, row in enumerate(ranking.order) if table.layout(int(row)) == layout), None)
+    found = obstacles(deployment, layout, cost)
+    own = _place(layout, table, ranking)
     sound = not found and all(check.met for check in targets)
     return Explanation(
         deployment=deployment,
@@ -72,12 +74,23 @@ def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation
         obstacles=found,
         pool=pool,
         targets=targets,
-        best=build_pool(deployment, chosen) if chosen is not None else None,
-        slower_by_s=_difference(pool, build_pool(deployment, chosen) if chosen is not None else None),
+        best=best,
+        slower_by_s=_difference(pool, best),
         rank=None if own is None else own + 1,
         num_fitting=len(ranking.order),
         cure=None if sound else _cure(deployment, layout, table, ranking, own),
     )
+
+
+def _place(layout: Layout, table: Table, ranking: Ranking) -> int | None:
+    """Where the layout stands in the ranking; None where it does not, as with stages of its own making."""
+    alike = table.homes() == layout.home
+    for axis in AXES:
+        alike = alike & (table.degrees(axis) == getattr(layout, axis))
+    places = np.flatnonzero(alike[ranking.order])
+    if not len(places) or table.layout(int(ranking.order[places[0]])) != layout:
+        return None
+    return int(places[0])
 
 
 def _difference(pool: Pool, best: Pool | None) -> dict[str, float]:

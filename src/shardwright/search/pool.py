@@ -41,10 +41,9 @@ def price_layout(deployment: Deployment, layout: Layout, *, micro_batches: int |
     )
 
 
-def build_pool(deployment: Deployment, layout: Layout) -> Pool:
-    """The layout as a pool of the plan."""
+def build_pool(deployment: Deployment, layout: Layout, cost: Price) -> Pool:
+    """The layout, priced at `cost`, as a pool of the plan."""
     engine = engine_of(deployment)
-    cost = price_layout(deployment, layout)
     command: tuple[str, ...] = ()
     if engine.command is not None and layout.home == "folded":
         length = deployment.workload.max_model_len

@@ -79,9 +79,10 @@ def plan_for(
 ) -> Plan:
     """The plan that runs `layout`."""
     law, engine = constants(), engine_of(deployment)
-    pool = build_pool(deployment, layout)
+    cost = price_layout(deployment, layout)
+    pool = build_pool(deployment, layout, cost)
     targets = check_targets(deployment.targets, pool.figures)
-    in_the_way = obstacles(deployment, layout, price_layout(deployment, layout))
+    in_the_way = obstacles(deployment, layout, cost)
     return Plan(
         tool_version=__version__,
         constants=f"{law.fitted_on}, {law.date}",
