@@ -21,6 +21,7 @@ from shardwright.plan.file import read_plan, write_plan
 from shardwright.report.markdown import plan_markdown
 from shardwright.search.explain import explain
 from shardwright.search.search import search
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import routed_load
 from shardwright.steps.program import Stage, rank_program
 from shardwright.workload.routing import RoutingProfile, activated_experts
@@ -62,7 +63,7 @@ def test_what_a_rank_holds_and_does() -> None:
         routing=RoutingProfile(),
     )
     stage = Stage(runs=((model.layer_shapes[0], 48),), first=True, last=True)
-    operations = list(rank_program(model, layout, stage, load, "attention+experts", "all_to_all"))
+    operations = list(rank_program(model, layout, stage, load, "attention+experts", Forms()))
     assert [op.name for op in operations if op.family == "exchange"] == ["dispatch", "combine"]
 
 

@@ -15,6 +15,7 @@ from shardwright.layout.notation import parse_layout
 from shardwright.model.catalog import find_model
 from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.search.candidates import ARRAYS, Candidates
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load, routed_load
 from shardwright.steps.program import Stage, rank_program
 from shardwright.workload.routing import RoutingProfile
@@ -106,7 +107,9 @@ def test_a_pass_is_every_layer_of_every_stage_summed(
         shapes = model.layer_shapes[start : start + count]
         start += count
         stage = Stage(runs=tuple((shape, 1) for shape in shapes), first=index == 0, last=index == pp - 1)
-        operations = rank_program(model, layout, stage, load, "attention+experts", engine.exchange)
+        operations = rank_program(
+            model, layout, stage, load, "attention+experts", Forms(exchange=engine.exchange)
+        )
         stage_seconds.append(float(sum(program_seconds(operations, wires).values())))
     assert float(cost.pass_s) == pytest.approx(sum(stage_seconds), rel=1e-9)
     assert float(cost.slowest_stage_s) == pytest.approx(max(stage_seconds), rel=1e-9)

@@ -8,6 +8,7 @@ from shardwright.layout.notation import parse_layout
 from shardwright.model.catalog import find_model
 from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.model.weights import weights
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load, routed_load
 from shardwright.steps.operation import (
     AllReduce,
@@ -47,7 +48,7 @@ def program(
 ) -> list[Operation]:
     stage = Stage(runs=tuple((shape, 1) for shape in model.layer_shapes), first=True, last=True)
     return list(
-        rank_program(model, layout, stage, load(model, layout, sequences), role, mode)  # type: ignore[arg-type]
+        rank_program(model, layout, stage, load(model, layout, sequences), role, Forms(exchange=mode))  # type: ignore[arg-type]
     )
 
 
@@ -101,7 +102,7 @@ def test_equal_layers_counted_together_are_the_layers_one_by_one() -> None:
     sums = [
         sum(
             op.times * (op.flops + op.bytes)
-            for op in rank_program(LATENT, layout, stage, tokens, "attention+experts", "all_to_all")
+            for op in rank_program(LATENT, layout, stage, tokens, "attention+experts", Forms())
         )
         for stage in (together, one_by_one)
     ]
@@ -113,7 +114,7 @@ def test_communication_of_the_reference_layout_by_hand() -> None:
     layout = parse_layout("tp2.dp2.pp2/ep4")
     stage = Stage(runs=((LayerShape("moe"), 8),), first=True, last=False)
     found = list(
-        rank_program(REFERENCE, layout, stage, load(REFERENCE, layout, 32), "attention+experts", "all_to_all")
+        rank_program(REFERENCE, layout, stage, load(REFERENCE, layout, 32), "attention+experts", Forms())
     )
     row_bytes = 4096 * 2
     sums = [op for op in found if isinstance(op, AllReduce)]
@@ -176,7 +177,7 @@ def test_a_windowed_layer_sees_its_window(context: int, queries: int, kept: int,
     phase = "decode" if queries == 1 else "prefill"
     tokens = Load(phase=phase, sequences=3, query_tokens=queries, context=context)  # type: ignore[arg-type]
     stage = Stage(runs=tuple((shape, 1) for shape in WINDOWED.layer_shapes[:2]), first=False, last=False)
-    found = rank_program(WINDOWED, WHOLE, stage, tokens, "attention", "all_to_all")
+    found = rank_program(WINDOWED, WHOLE, stage, tokens, "attention", Forms())
     windowed, full = (op for op in found if isinstance(op, Attention))
     assert (windowed.context, windowed.seen_tokens) == (kept, pytest.approx(seen))
     assert (full.context, full.seen_tokens) == (context, context - (queries - 1) / 2)
@@ -216,5 +217,5 @@ def test_sizes_may_be_arrays_over_layouts() -> None:
 def total_by_layout(degrees: object) -> np.ndarray:
     stage = Stage(runs=((LayerShape("moe"), 4),), first=True, last=True)
     tokens = load(SMALL_MOE, degrees, 8)  # type: ignore[arg-type]
-    found = rank_program(SMALL_MOE, degrees, stage, tokens, "attention+experts", "all_to_all")  # type: ignore[arg-type]
+    found = rank_program(SMALL_MOE, degrees, stage, tokens, "attention+experts", Forms())  # type: ignore[arg-type]
     return np.asarray(sum(op.times * (op.flops + op.bytes) for op in found))

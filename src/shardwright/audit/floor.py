@@ -18,6 +18,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.record import Size
 from shardwright.search.engine import engine_of
 from shardwright.search.pool import stage_layers
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load, routed_load
 from shardwright.steps.operation import Gemm, GroupedExperts, Operation
 from shardwright.steps.program import rank_program
@@ -74,9 +75,9 @@ def weight_floor(
     own, remote, total_remote, total = 0.0, 0.0, 0.0, 0.0
     for stage, how_many in Counter(stages(deployment.model, counts)).items():
         program = partial(rank_program, deployment.model, layout, stage, load)
-        mode = engine_of(deployment).exchange
-        here = _read(program("attention+experts" if folded else "attention", mode))
-        there = 0.0 if folded else _read(program("experts", mode))
+        forms = Forms(exchange=engine_of(deployment).exchange)
+        here = _read(program("attention+experts" if folded else "attention", forms))
+        there = 0.0 if folded else _read(program("experts", forms))
         own, remote = max(own, here), max(remote, there)
         total, total_remote = total + how_many * (here + there), total_remote + how_many * there
     busiest = max(own, total_remote if layout.home == "shared" else remote)

@@ -13,6 +13,7 @@ from shardwright.cost.price import wires_of
 from shardwright.cost.step import StepCost, stages, step_cost
 from shardwright.layout.grid import Role
 from shardwright.search.engine import engine_of
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load
 from shardwright.steps.operation import COMMUNICATION, Operation
 from shardwright.steps.program import rank_program
@@ -60,9 +61,9 @@ class Step:
         """What the attention ranks do for one micro-batch, stage after stage."""
         subject, layout = self.subject, self.subject.the_layout
         role: Role = "attention+experts" if layout.home == "folded" else "attention"
-        mode = engine_of(subject.priced_on).exchange
+        forms = Forms(exchange=engine_of(subject.priced_on).exchange)
         for stage in stages(subject.deployment.model, subject.pool.stage_layers):
-            yield from rank_program(subject.deployment.model, layout, stage, self.load, role, mode)
+            yield from rank_program(subject.deployment.model, layout, stage, self.load, role, forms)
 
     def cost(self, load: Load) -> StepCost:
         """The step under another load."""

@@ -29,14 +29,18 @@ class Pattern:
 
 
 def axis_nodes(engine: Engine, degrees: Degrees, gpus_per_node: int) -> dict[str, Size]:
-    """Nodes that the worst group of each axis touches. Copies start alike: one counts."""
+    """Nodes that the worst group of each axis touches. Copies start alike: one counts.
+
+    The near ranks of a TP group share a node, the far ones are one on each.
+    """
     copy_gpus = _copy_gpus(degrees)
-    return {
+    nodes: dict[str, Size] = {
         axis: np.where(
             np.asarray(copy_gpus) <= gpus_per_node, 1, nodes_touched(pattern, copy_gpus, gpus_per_node)
         )
         for axis, pattern in _patterns(engine, degrees).items()
     }
+    return nodes | {"tp_near": 1, "tp_far": nodes["tp"]}
 
 
 def nodes_touched(pattern: Pattern, num_gpus: Size, gpus_per_node: int) -> Size:

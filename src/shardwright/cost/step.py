@@ -26,6 +26,7 @@ from shardwright.engine.engine import Degrees, Engine
 from shardwright.layout.grid import Role
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load
 from shardwright.steps.operation import (
     COMMUNICATION,
@@ -130,13 +131,14 @@ def step_cost(
     slowest: Size = 0.0
     expert_total: Size = 0.0
     shared_experts = degrees.home == "shared"
+    forms = Forms(exchange=engine.exchange)
     for stage, how_many in Counter(stages(model, layers)).items():
         role: Role = "attention+experts" if degrees.home == "folded" else "attention"
-        own = program_seconds(rank_program(model, degrees, stage, load, role, engine.exchange), wires)
+        own = program_seconds(rank_program(model, degrees, stage, load, role, forms), wires)
         remote: Seconds = {}
         if degrees.home != "folded":
             # Both sides take part in an exchange: its seconds stand in the attention rank's program.
-            program = rank_program(model, degrees, stage, load, "experts", engine.exchange)
+            program = rank_program(model, degrees, stage, load, "experts", forms)
             remote = program_seconds((op for op in program if op.family == "experts"), wires)
         stage_s = _sum(own) + _sum(remote)
         exchange_s = own.get("exchange", 0.0)

@@ -12,6 +12,7 @@ from shardwright.layout.layout import Layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
 from shardwright.search.engine import engine_of
+from shardwright.steps.forms import Forms
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
 from shardwright.steps.program import rank_program
 
@@ -37,11 +38,11 @@ class Traffic:
 def traffic(deployment: Deployment, layout: Layout, pool: Pool) -> tuple[Traffic, ...]:
     """Communication among more than one rank, in the order of the program."""
     load = decode_load(deployment, layout, pool.micro_batches)
-    mode = engine_of(deployment).exchange
+    forms = Forms(exchange=engine_of(deployment).exchange)
     role: Role = "attention+experts" if layout.home == "folded" else "attention"
     times: Counter[tuple[str, str, int, float]] = Counter()
     for stage in stages(deployment.model, pool.stage_layers):
-        for operation in rank_program(deployment.model, layout, stage, load, role, mode):
+        for operation in rank_program(deployment.model, layout, stage, load, role, forms):
             if isinstance(operation, Transfer) and not operation.sends:
                 continue  # the other end of a handover that the stage before counts
             if isinstance(operation, AllReduce | Gather | Exchange | Transfer):

@@ -12,6 +12,7 @@ from shardwright.engine.engine import Degrees
 from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.spec import BITS, GQA, MLA, LayerShape, ModelSpec
 from shardwright.record import Size
+from shardwright.steps.forms import Forms, hidden_sum
 from shardwright.steps.load import Load
 from shardwright.steps.operation import AllReduce, Attention, Gemm, Operation, Small
 
@@ -37,19 +38,16 @@ def norm(model: ModelSpec, load: Load, name: str) -> Small:
     return Small(name=name, moved_bytes=4 * load.tokens * model.hidden * model.activation_bytes)
 
 
-def attention_block(model: ModelSpec, layer: LayerShape, degrees: Degrees, load: Load) -> Iterator[Operation]:
+def attention_block(
+    model: ModelSpec, layer: LayerShape, degrees: Degrees, load: Load, forms: Forms
+) -> Iterator[Operation]:
     """Norm, projections, attention, output projection, all-reduce over tp."""
     yield norm(model, load, "attention_norm")
     if isinstance(model.attention, MLA):
         yield from _latent(model, model.attention, layer, degrees, load)
     else:
         yield from _grouped_query(model, model.attention, layer, degrees, load)
-    yield AllReduce(
-        name="attention_sum",
-        axis="tp",
-        num_ranks=degrees.tp,
-        payload_bytes=load.tokens * model.hidden * model.activation_bytes,
-    )
+    yield from hidden_sum("attention_sum", model, load, degrees.tp, forms)
 
 
 def _in_windows(layer: LayerShape, load: Load) -> Size:

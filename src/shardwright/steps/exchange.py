@@ -13,21 +13,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from shardwright.engine.engine import Degrees, ExchangeMode
+from shardwright.engine.engine import Degrees
 from shardwright.model.spec import Experts, ModelSpec
-from shardwright.record import Size
+from shardwright.steps.forms import Forms, hidden_sum
 from shardwright.steps.load import Load
-from shardwright.steps.operation import AllReduce, Exchange, Gather, GroupedExperts, Operation
+from shardwright.steps.operation import Exchange, Gather, GroupedExperts, Operation
 
 
 def routed_experts(
-    model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, mode: ExchangeMode
+    model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, forms: Forms
 ) -> Iterator[Operation]:
     """Dispatch, experts, combine, and the sums that end the layer, on a rank with attention and experts."""
-    if mode == "gather":
-        yield from _gathered(model, experts, degrees, load)
+    if forms.exchange == "gather":
+        yield from _gathered(model, experts, degrees, load, forms)
     else:
-        yield from _dispatched(model, experts, degrees, load)
+        yield from _dispatched(model, experts, degrees, load, forms)
 
 
 def sent_to_experts(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, name: str) -> Exchange:
@@ -65,17 +65,9 @@ def expert_compute(model: ModelSpec, experts: Experts, degrees: Degrees, load: L
     )
 
 
-def expert_sum(model: ModelSpec, load: Load, num_ranks: Size) -> AllReduce:
-    """The sum over tp that ends an expert layer."""
-    return AllReduce(
-        name="experts_sum",
-        axis="tp",
-        num_ranks=num_ranks,
-        payload_bytes=load.tokens * model.hidden * model.activation_bytes,
-    )
-
-
-def _dispatched(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> Iterator[Operation]:
+def _dispatched(
+    model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, forms: Forms
+) -> Iterator[Operation]:
     # An ETP group wider than a TP group joins several dp ranks: their tokens are gathered first.
     joined = np.maximum(1, degrees.etp / degrees.tp)
     gathered_bytes = load.tokens * joined * model.hidden * model.activation_bytes
@@ -86,10 +78,12 @@ def _dispatched(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load
     yield Gather(
         name="lane_scatter", axis="etp", num_ranks=joined, payload_bytes=gathered_bytes, reduces=True
     )
-    yield expert_sum(model, load, degrees.tp)
+    yield from hidden_sum("experts_sum", model, load, degrees.tp, forms)
 
 
-def _gathered(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> Iterator[Operation]:
+def _gathered(
+    model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, forms: Forms
+) -> Iterator[Operation]:
     sliced = (degrees.dp > 1) & (degrees.tp > 1) & (degrees.ep == degrees.tp * degrees.dp)
     over_ep, over_dp = np.where(sliced, degrees.ep, 1), np.where(sliced, 1, degrees.dp)
     row_bytes = model.hidden * model.activation_bytes
@@ -113,4 +107,4 @@ def _gathered(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) 
         num_ranks=np.where(sliced, degrees.tp, 1),
         payload_bytes=load.tokens * row_bytes,
     )
-    yield expert_sum(model, load, np.where(sliced, 1, degrees.tp))
+    yield from hidden_sum("experts_sum", model, load, np.where(sliced, 1, degrees.tp), forms)

@@ -2,29 +2,25 @@
 
 from collections.abc import Iterator
 
-from shardwright.engine.engine import Degrees, ExchangeMode
+from shardwright.engine.engine import Degrees
 from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.record import Size
 from shardwright.steps.attention import attention_block, gemm, norm
-from shardwright.steps.exchange import expert_compute, expert_sum, routed_experts, sent_to_experts
+from shardwright.steps.exchange import expert_compute, routed_experts, sent_to_experts
+from shardwright.steps.forms import Forms, hidden_sum
 from shardwright.steps.load import Load
-from shardwright.steps.operation import AllReduce, Operation, Small
+from shardwright.steps.operation import Operation, Small
 
 
 def attention_layer(
-    model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load, mode: ExchangeMode
+    model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load, forms: Forms
 ) -> Iterator[Operation]:
     """A layer on a rank with attention: with its experts when they are folded, else up to their GPUs."""
-    yield from attention_block(model, shape, degrees, load)
+    yield from attention_block(model, shape, degrees, load, forms)
     yield norm(model, load, "mlp_norm")
     if shape.mlp == "dense" or model.experts is None:
         yield from _gated_mlp(model, degrees, load, "mlp", model.dense_width)
-        yield AllReduce(
-            name="mlp_sum",
-            axis="tp",
-            num_ranks=degrees.tp,
-            payload_bytes=load.tokens * model.hidden * model.activation_bytes,
-        )
+        yield from hidden_sum("mlp_sum", model, load, degrees.tp, forms)
         return
     experts = model.experts
     yield gemm(model, "router", load.tokens, experts.num_experts, model.hidden)
@@ -32,11 +28,11 @@ def attention_layer(
     if experts.shared_width:
         yield from _gated_mlp(model, degrees, load, "shared", experts.shared_width)
     if degrees.home == "folded":
-        yield from routed_experts(model, experts, degrees, load, mode)
+        yield from routed_experts(model, experts, degrees, load, forms)
     else:
         yield sent_to_experts(model, experts, degrees, load, "dispatch")
         yield sent_to_experts(model, experts, degrees, load, "combine")
-        yield expert_sum(model, load, degrees.tp)
+        yield from hidden_sum("experts_sum", model, load, degrees.tp, forms)
 
 
 def expert_layer(model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load) -> Iterator[Operation]:

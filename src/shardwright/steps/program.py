@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from shardwright.engine.engine import Degrees, ExchangeMode
+from shardwright.engine.engine import Degrees
 from shardwright.layout.grid import Role
 from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.record import Size
 from shardwright.steps.attention import norm
+from shardwright.steps.forms import Forms, hidden_sum
 from shardwright.steps.layer import attention_layer, expert_layer
 from shardwright.steps.load import Load
-from shardwright.steps.operation import AllReduce, Gather, Gemm, Operation, Small, Transfer
+from shardwright.steps.operation import Gather, Gemm, Operation, Small, Transfer
 
 LOGIT_BYTES = 4.0
 """Logits are sampled in fp32."""
@@ -36,7 +37,7 @@ class Stage:
 
 
 def rank_program(
-    model: ModelSpec, degrees: Degrees, stage: Stage, load: Load, role: Role, mode: ExchangeMode
+    model: ModelSpec, degrees: Degrees, stage: Stage, load: Load, role: Role, forms: Forms
 ) -> Iterator[Operation]:
     """The operations of one rank of `role` in `stage`.
 
@@ -47,11 +48,11 @@ def rank_program(
             yield from _in_layer(expert_layer(model, shape, degrees, load), layer, count)
         return
     if stage.first:
-        yield from _embed(model, degrees, load)
+        yield from _embed(model, degrees, load, forms)
     else:
         yield _handover(model, degrees, load, sends=False)
     for layer, shape, count in _layers(stage):
-        yield from _in_layer(attention_layer(model, shape, degrees, load, mode), layer, count)
+        yield from _in_layer(attention_layer(model, shape, degrees, load, forms), layer, count)
     if stage.last:
         yield from _sample(model, degrees, load)
     else:
@@ -70,10 +71,10 @@ def _in_layer(operations: Iterator[Operation], layer: int, times: Size) -> Itera
     return (replace(operation, layer=layer, times=times) for operation in operations)
 
 
-def _embed(model: ModelSpec, degrees: Degrees, load: Load) -> Iterator[Operation]:
-    payload_bytes = load.tokens * model.hidden * model.activation_bytes
-    yield Small(name="embedding", moved_bytes=2 * payload_bytes)
-    yield AllReduce(name="embedding_sum", axis="tp", num_ranks=degrees.tp, payload_bytes=payload_bytes)
+def _embed(model: ModelSpec, degrees: Degrees, load: Load, forms: Forms) -> Iterator[Operation]:
+    moved_bytes = 2 * load.tokens * model.hidden * model.activation_bytes
+    yield Small(name="embedding", moved_bytes=moved_bytes)
+    yield from hidden_sum("embedding_sum", model, load, degrees.tp, forms)
 
 
 def _sample(model: ModelSpec, degrees: Degrees, load: Load) -> Iterator[Operation]:
