@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shardwright.layout.placement import Placement
-from shardwright.run import exchange, program, prove
+from shardwright.run import exchange, perform, program
 from shardwright.run.batch import MicroBatch
 from shardwright.run.network import Request
 from shardwright.run.program import GIVES, KERNELS, TAKES, _State
@@ -164,7 +164,7 @@ STEP_MUTANTS: dict[str, Mutant] = {
         family="llama", layout="pp2", patch=attribute(MicroBatch, "positions_BS", positions_from_zero)
     ),
     "micro-batches share a cache": Mutant(
-        family="qwen3", layout="pp2", patch=attribute(prove, "Player", OneCache), caught="size|shape"
+        family="qwen3", layout="pp2", patch=attribute(perform, "Player", OneCache), caught="size|shape"
     ),
     "tokens of a slice dispatched twice": Mutant(
         family="mixtral",
@@ -191,6 +191,6 @@ STEP_MUTANTS: dict[str, Mutant] = {
         family="mixtral",
         layout="dp2/ep2",
         patch=attribute(program, "dispatch", dispatch_in_double),
-        caught="^bytes of collectives differ from the graph: rank 0, micro-batch 0: .*'dispatch'",
+        caught="^bytes of collectives differ from the graph: rank 0, step 0, micro-batch 0: .*'dispatch'",
     ),
 }

@@ -17,17 +17,14 @@ from safetensors.torch import load_file, save_file
 from shardwright.errors import InputError
 from shardwright.layout.notation import parse_layout
 from shardwright.layout.stages import stage_counts
-from shardwright.run.in_process import Key
 from shardwright.run.job import Job, Performed, RankResult
-from shardwright.run.network import Request
+from shardwright.run.perform import perform_here
 from shardwright.run.pool import PRELOAD, Pool, RankError
-from shardwright.run.prove import seat_players
 from shardwright.run.seat import Seat, Seats
-from shardwright.run.session import play_step
 from shardwright.run.subject import Subject
 from shardwright.run.tiny import make_tiny
 
-NUM_STEPS, TOLERANCE, LIMIT_S = 3, 5e-5, 10.0
+NUM_TOKENS, TOLERANCE, LIMIT_S = 3, 5e-5, 10.0
 
 QUICK = [
     ("qwen3_moe", "tp2.dp4/ep4.etp2", 2),
@@ -64,7 +61,7 @@ def pool() -> Iterator[Pool]:
         yield pool
 
 
-def make_job(subject: Subject, text: str, num_micro_batches: int, *, num_steps: int = NUM_STEPS) -> Job:
+def make_job(subject: Subject, text: str, num_micro_batches: int, *, num_tokens: int = NUM_TOKENS) -> Job:
     """Two sequences a micro-batch; the tokens of the unsharded model are forced."""
     layout = parse_layout(text)
     model = subject.model
@@ -76,15 +73,15 @@ def make_job(subject: Subject, text: str, num_micro_batches: int, *, num_steps: 
         seats=seats,
         prompts=tuple(prompts),
         num_micro_batches=num_micro_batches,
-        num_steps=num_steps,
-        forced=tuple({i: row[step] for i, row in enumerate(expected)} for step in range(NUM_STEPS)),
+        num_tokens=num_tokens,
+        forced=tuple({i: row[step] for i, row in enumerate(expected)} for step in range(NUM_TOKENS)),
     )
 
 
 def worst_difference(subject: Subject, job: Job, results: list[RankResult]) -> float:
     """Of any logit from the unsharded model's; every sequence is there, from one rank, at every step."""
     worst = 0.0
-    for step in range(job.num_steps):
+    for step in range(job.num_tokens):
         rows = [item for result in results for item in result.logits[step].items()]
         assert sorted(sequence for sequence, _ in rows) == list(range(len(job.prompts)))
         for sequence, row in rows:
@@ -117,40 +114,23 @@ def test_it_computes_and_sends_what_one_process_does(
     results = pool.run(job)
     assert worst_difference(subject, job, results) <= TOLERANCE
 
-    sent: dict[Key, list[tuple[object, ...]]] = {}
-
-    def record(key: Key, request: Request) -> None:
-        sent.setdefault(key, []).append(row(request))
-
-    players = seat_players(job.seats.layout, subject, num_micro_batches)
-    for step in range(NUM_STEPS):
-        play_step(players, step, record)
-        if step + 1 < NUM_STEPS:
-            for player in players:
-                player.feed({i: subject.expected(i).tokens[step] for i in range(len(job.prompts))})
-    for result, player in zip(results, players, strict=True):
+    for result, alone in zip(results, perform_here(job), strict=True):
         for index in range(num_micro_batches):
-            performed = [row(entry) for entry in result.performed if entry.micro_batch == index]
-            assert performed == sent.get((result.rank, index), [])
-        assert result.num_loaded == player.rank.modules.num_loaded
-        assert result.weight_bytes == player.rank.modules.weight_bytes
-        assert result.kv_bytes == player.kv_bytes
+            assert rows(result, index) == rows(alone, index)
+        for field in ("rank", "tokens", "num_loaded", "weight_bytes", "kv_bytes", "bytes_read"):
+            assert getattr(result, field) == getattr(alone, field)
         assert {key: ids.tolist() for key, ids in result.routed.items()} == {
-            key: ids.tolist() for key, ids in player.rank.routed.items()
+            key: ids.tolist() for key, ids in alone.routed.items()
         }
 
 
-def row(entry: Request | Performed) -> tuple[object, ...]:
-    """What both interpreters must record alike."""
-    return (
-        entry.name,
-        entry.layer,
-        entry.kind,
-        entry.group,
-        entry.payload_bytes,
-        entry.gives,
-        entry.takes,
-    )
+def rows(result: RankResult, micro_batch: int) -> list[Performed]:
+    """What both interpreters must record alike, in order."""
+    return [
+        replace(entry, posted_s=0.0, done_s=0.0)
+        for entry in result.performed
+        if entry.micro_batch == micro_batch
+    ]
 
 
 def test_one_micro_batch_computes_while_another_is_on_its_way(
@@ -174,6 +154,33 @@ def test_one_micro_batch_computes_while_another_is_on_its_way(
         assert overlaps, result.rank
 
 
+def test_attention_and_expert_ranks_play_ping_pong(subjects: dict[str, Subject], pool: Pool) -> None:
+    """While the expert rank computes for one micro-batch, the attention rank does for another."""
+    attention, experts = pool.run(make_job(subjects["qwen3_moe"], "tp1+ep1", 3))
+    at_experts = stretches(experts, after="dispatch", until="combine")
+    elsewhere = stretches(attention, after="combine", until="dispatch_counts")
+    together = [
+        (one, other)
+        for one, start, end in at_experts
+        for other, begin, stop in elsewhere
+        if one != other and begin < end and start < stop
+    ]
+    assert len(set(together)) >= 3, together
+
+
+def stretches(result: RankResult, *, after: str, until: str) -> list[tuple[int, float, float]]:
+    """(micro-batch, from, to) of the computing between two requests of one micro-batch."""
+    found = []
+    for index in range(3):
+        own = [entry for entry in result.performed if entry.micro_batch == index]
+        found += [
+            (index, one.done_s, two.posted_s)
+            for one, two in pairwise(own)
+            if (one.name, two.name) == (after, until)
+        ]
+    return found
+
+
 def test_sequences_follow_their_own_tokens(subjects: dict[str, Subject], pool: Pool) -> None:
     subject = subjects["gpt_oss"]
     job = replace(make_job(subject, "dp2.pp2/ep2", 2), forced=None)
@@ -181,7 +188,7 @@ def test_sequences_follow_their_own_tokens(subjects: dict[str, Subject], pool: P
 
 
 def test_bf16_is_sent_in_half_the_bytes(subjects: dict[str, Subject], pool: Pool) -> None:
-    job = make_job(subjects["qwen3_moe"], "tp2.dp2/ep2.etp2", 2, num_steps=1)
+    job = make_job(subjects["qwen3_moe"], "tp2.dp2/ep2.etp2", 2, num_tokens=1)
     full, half = (pool.run(replace(job, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16))
 
     for name in ("embedding_sum", "attention_sum", "experts_sum"):
@@ -196,7 +203,7 @@ def num_bytes(results: list[RankResult], name: str) -> int:
 def test_it_reads_its_own_bytes_alone(subjects: dict[str, Subject], pool: Pool) -> None:
     subject = subjects["qwen3_moe"]
     whole = sum(file.stat().st_size for file in subject.folder.glob("*.safetensors"))
-    results = pool.run(make_job(subject, "tp2.dp4/ep4.etp2", 1, num_steps=1))
+    results = pool.run(make_job(subject, "tp2.dp4/ep4.etp2", 1, num_tokens=1))
     assert max(result.bytes_read for result in results) < 0.5 * whole
 
 
@@ -247,6 +254,31 @@ def test_a_corrupt_tensor_names_the_rank_that_reads_it(
     with pytest.raises(RankError, match=name) as caught:
         pool.run(job)
     assert (caught.value.rank, caught.value.doing, caught.value.exit_code) == (3, "reading its weights", 2)
+    assert pool.pids == []
+    assert time.monotonic() - start < LIMIT_S
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["missing", "pickled", "cut short"])
+def test_a_wrong_checkpoint_ends_every_rank(
+    wrong: str, subjects: dict[str, Subject], pool: Pool, tmp_path: Path
+) -> None:
+    subject = subjects["qwen3_moe"]
+    job = replace(make_job(subject, "dp2.pp2/ep2", 1), folder=tmp_path)
+    (tmp_path / "config.json").write_text((subject.folder / "config.json").read_text())
+    whole = subject.folder / "model.safetensors"
+    name = "model.layers.0.mlp.gate_proj.weight"
+    if wrong == "missing":
+        save_file({key: t for key, t in load_file(whole).items() if key != name}, tmp_path / whole.name)
+    elif wrong == "pickled":
+        torch.save(load_file(whole), tmp_path / "pytorch_model.bin")
+    else:
+        (tmp_path / whole.name).write_bytes(whole.read_bytes()[:-1000])
+    start = time.monotonic()
+    message = {"missing": name, "pickled": "pickled weights can run code", "cut short": "whole safetensors"}
+    with pytest.raises(RankError, match=message[wrong]) as caught:
+        pool.run(job)
+    assert (caught.value.doing, caught.value.exit_code) == ("reading its weights", 2)
     assert pool.pids == []
     assert time.monotonic() - start < LIMIT_S
 

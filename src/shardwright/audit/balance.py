@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from shardwright.audit.floor import decode_load
 from shardwright.audit.placing import gpus_of, several, stage_of
 from shardwright.audit.record import Balance, Module
 from shardwright.audit.step import number
@@ -14,6 +13,7 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.placement import linear_placement
 from shardwright.layout.stages import layer_ranges
 from shardwright.search.engine import engine_of
+from shardwright.steps.load import decode_load
 from shardwright.units import GB
 
 EVEN = 1.05
@@ -99,7 +99,9 @@ def _hottest(subject: Subject) -> Balance:
     """Rows on the busiest expert rank in one decode micro-batch, by the routing profile."""
     layout, experts = subject.the_layout, subject.deployment.model.experts
     assert experts is not None
-    load = decode_load(subject.priced_on, layout, subject.pool.micro_batches)
+    load = decode_load(
+        subject.priced_on.model, layout, subject.priced_on.workload, subject.pool.micro_batches
+    )
     tokens = number(load.tokens) * layout.dp / layout.edp
     largest, mean = number(load.expert_rows), tokens * experts.top_k / layout.ep
     ratio = largest / mean

@@ -19,7 +19,7 @@ from shardwright.record import Size
 from shardwright.search.engine import engine_of
 from shardwright.search.pool import stage_layers
 from shardwright.steps.forms import Forms
-from shardwright.steps.load import Load, routed_load
+from shardwright.steps.load import decode_load
 from shardwright.steps.operation import Gemm, GroupedExperts, Operation
 from shardwright.steps.program import rank_program
 from shardwright.units import format_bytes, format_rate, format_seconds
@@ -67,7 +67,7 @@ def weight_floor(
     counts = stage_layers(layout, deployment)
     sequences = -(-deployment.workload.batch // (layout.dp * layout.copies))
     in_flight = min(len(counts) if micro_batches is None else micro_batches, sequences)
-    load = decode_load(deployment, layout, in_flight)
+    load = decode_load(deployment.model, layout, deployment.workload, in_flight)
     if all_experts and deployment.model.experts:
         slots = max_slots(deployment.model.experts.num_experts, layout.redundant, layout.ep)
         load = replace(load, active_experts=slots)
@@ -88,21 +88,6 @@ def weight_floor(
         read_bytes=busiest,
         step_s=step_s,
         ceiling_tokens_per_s=deployment.workload.batch / step_s,
-    )
-
-
-def decode_load(deployment: Deployment, layout: Layout, micro_batches: int) -> Load:
-    """One micro-batch of a full house, decoding, with its expected routing."""
-    workload = deployment.workload
-    sequences = np.ceil(workload.batch / (layout.copies * layout.dp))
-    return routed_load(
-        "decode",
-        model=deployment.model,
-        degrees=layout,
-        sequences=np.ceil(sequences / micro_batches),
-        query_tokens=1,
-        context=workload.mean_context,
-        routing=workload.routing,
     )
 
 

@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 
-from shardwright.audit.floor import decode_load
 from shardwright.audit.subject import Subject
 from shardwright.cost.collectives import Wires
 from shardwright.cost.price import wires_of
@@ -14,7 +13,7 @@ from shardwright.cost.step import StepCost, stages, step_cost
 from shardwright.layout.grid import Role
 from shardwright.search.engine import engine_of
 from shardwright.steps.forms import Forms
-from shardwright.steps.load import Load
+from shardwright.steps.load import Load, decode_load
 from shardwright.steps.operation import COMMUNICATION, Operation
 from shardwright.steps.program import rank_program
 
@@ -35,7 +34,9 @@ class Step:
     @cached_property
     def load(self) -> Load:
         """One micro-batch."""
-        return decode_load(self.subject.priced_on, self.subject.the_layout, self.subject.pool.micro_batches)
+        subject = self.subject
+        priced = subject.priced_on
+        return decode_load(priced.model, subject.the_layout, priced.workload, subject.pool.micro_batches)
 
     @property
     def tpot_s(self) -> float:

@@ -13,6 +13,7 @@ VERBS = {
     "audit": "hold a strategy, and what is claimed of it, against the arithmetic",
     "explain": "why this layout, why not that one, and what would cure it",
     "prove": "execute the layout, and compare with the unsharded model",
+    "run": "generate tokens with the layout",
 }
 
 

@@ -1,28 +1,47 @@
 """shardwright prove: execute the layout beside the unsharded model, and write what came of it."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
+from shardwright.cli.alone import measure_rank
 from shardwright.cli.inputs import layout_of
-from shardwright.errors import EnvironmentLacksError, InputError
+from shardwright.cli.runtime import check_size, checkpoint_folders, needs_runtime
+from shardwright.layout.layout import Layout
 from shardwright.plan.file import write_text
+from shardwright.plan.proof import Trial
 from shardwright.report.terminal import print_proof
 
 PROOF_FILE = "proof.json"
-
-MAX_RANKS = 64
-"""Ranks that one process plays: more take minutes and prove nothing that fewer do not."""
 
 
 @click.command("prove")
 @click.argument("plan", type=click.Path(path_type=Path), required=False)
 @click.option("--layout", help="prove this layout: canonical, or as people write it beside a PLAN")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="prove on this checkpoint folder instead")
-@click.option("--families", default="", help="comma-separated families of tiny checkpoints (default: all)")
+@click.option(
+    "--families",
+    default="",
+    help="comma-separated: of which tiny checkpoints, or 'reference' (all families)",
+)
+@click.option(
+    "--in-process/--processes", "in_process", default=True, help="one process plays every rank, or one a rank"
+)
 @click.option("--micro-batches", type=click.IntRange(1, 8), default=2, help="micro-batches in flight")
+@click.option(
+    "--near-ranks", type=click.IntRange(1), default=1, help="TP ranks that sum first (hierarchical)"
+)
+@click.option("--chunk-tokens", type=click.IntRange(1), help="prefill in pieces of at most so many tokens")
+@click.option("--batched", is_flag=True, help="one message a peer for all micro-batches of an exchange")
+@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", help="execute in this dtype")
+@click.option("--rank", type=click.IntRange(0), help="measure this rank of PLAN alone, without the others")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="where --rank runs")
+@click.option("--repetitions", type=click.IntRange(1, 1000), default=5, help="how often --rank runs a step")
 @click.option("--seed", type=click.IntRange(0, 10**6), default=0, help="seed of checkpoints and prompts")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="folder to write proof.json to")
 @click.option("--json", "as_json", is_flag=True, help="print the proof as JSON")
@@ -31,37 +50,61 @@ def command(
     layout: str | None,
     checkpoint: Path | None,
     families: str,
+    in_process: bool,
     micro_batches: int,
+    near_ranks: int,
+    chunk_tokens: int | None,
+    batched: bool,
+    dtype: str,
+    rank: int | None,
+    device: str,
+    repetitions: int,
     seed: int,
     output: Path | None,
     as_json: bool,
 ) -> int:
     """Execute the layout of PLAN (plan.json, its folder, a deployment file), or a canonical --layout alone.
 
-    One process plays every rank, on tiny checkpoints of the model families or on --checkpoint. Exit status
-    1 when the layout does not give the model's own answers, 3 when torch is not installed.
+    The ranks run on tiny checkpoints of the model families or on --checkpoint. Exit status 1 when the
+    layout does not give the model's own answers, 3 when torch is not installed.
+
+    With --rank, one rank of PLAN runs by itself on --device, in its real shapes with random weights and its
+    peers' answers made up: its compute time and memory are measured, and set beside the prediction.
     """
-    split = layout_of(plan, layout)
-    if split.num_gpus > MAX_RANKS:
-        raise InputError("layout", f"{split.num_gpus} ranks", f"at most {MAX_RANKS} ranks in one process")
-    try:
-        from shardwright.run import prove, subject, tiny  # noqa: PLC0415 - torch takes seconds to import
-    except ImportError as error:
-        needs = f"prove needs torch and transformers: pip install 'shardwright[run]' ({error})"
-        raise EnvironmentLacksError(needs) from None
+    if rank is not None:
+        return measure_rank(
+            plan,
+            layout,
+            rank=rank,
+            device=device,
+            repetitions=repetitions,
+            seed=seed,
+            output=output,
+            as_json=as_json,
+        )
+    split, mode = layout_of(plan, layout), "in-process" if in_process else "processes"
+    check_size(split, mode)
+    trial = Trial(
+        micro_batches=micro_batches, near_ranks=near_ranks, chunk_tokens=chunk_tokens, batched=batched
+    )
+    with needs_runtime("prove"):
+        import torch  # noqa: PLC0415 - takes seconds to import
+
+        from shardwright.run import prove, subject  # noqa: PLC0415
+    torch.set_num_threads(1)  # on matrices as small as these, threads cost more than they do
+    executed = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
     with (
         tempfile.TemporaryDirectory() as scratch,
         Console(stderr=True).status("making checkpoints") as status,
+        _ranks(split, in_process) as perform,
     ):
-        if checkpoint is not None:
-            folders = {checkpoint.resolve().name: checkpoint}
-        else:
-            names = [name for name in families.split(",") if name] or list(tiny.FAMILIES)
-            folders = {name: tiny.make_tiny(name, Path(scratch) / name, seed=seed) for name in names}
+        folders = checkpoint_folders(checkpoint, families, Path(scratch), seed)
         found = prove.prove_layout(
             split,
-            [subject.Subject(name, folder, seed=seed) for name, folder in folders.items()],
-            micro_batches=micro_batches,
+            [subject.Subject(name, folder, dtype=executed, seed=seed) for name, folder in folders.items()],
+            trial,
+            perform=perform,
+            mode=mode,
             progress=lambda name: status.update(f"proving {name}"),
         )
     if output is not None:
@@ -72,3 +115,17 @@ def command(
     else:
         print_proof(found, Console())
     return 0 if found.passed else 1
+
+
+@contextmanager
+def _ranks(layout: Layout, in_process: bool) -> Iterator[Any]:
+    """What performs a job: this process, or a pool with a worker a rank."""
+    if in_process:
+        from shardwright.run.perform import perform_here  # noqa: PLC0415
+
+        yield perform_here
+        return
+    from shardwright.run.pool import Pool  # noqa: PLC0415
+
+    with Pool(layout.num_gpus) as pool:
+        yield pool.run

@@ -24,7 +24,7 @@ from shardwright.cost.step import StepCost, step_cost
 from shardwright.engine.engine import Degrees, Engine
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
-from shardwright.steps.load import routed_load
+from shardwright.steps.load import decode_load, routed_load
 from shardwright.workload.workload import Workload
 
 
@@ -80,15 +80,7 @@ def price(
         engine,
         degrees,
         layers,
-        routed_load(
-            "decode",
-            model=model,
-            degrees=degrees,
-            sequences=np.ceil(sequences / in_flight),
-            query_tokens=1,
-            context=workload.mean_context,
-            routing=workload.routing,
-        ),
+        decode_load(model, degrees, workload, in_flight),
         in_flight,
         wires,
     )

@@ -1,8 +1,22 @@
 """What a proof holds: what was executed, on what, how far it came from the unsharded model."""
 
-from shardwright.record import Record
+from shardwright.record import Count, Record
 
 SCHEMA_VERSION = 1
+
+
+class Trial(Record):
+    """How a layout is executed in a proof.
+
+    near_ranks: neighbours of a TP group that sum first (a hierarchical all-reduce); 1 is a flat one.
+    chunk_tokens: prompts are prefilled in pieces of at most so many tokens; None in one. batched: an
+    exchange of all micro-batches is one message a peer; else each micro-batch has its own.
+    """
+
+    micro_batches: Count = 2
+    near_ranks: Count = 1
+    chunk_tokens: Count | None = None
+    batched: bool = False
 
 
 class Collective(Record):
@@ -18,7 +32,9 @@ class FamilyProof(Record):
     """One model executed under the layout and without it.
 
     noise: largest difference of the unsharded model's own logits between a batch and its sequences one by
-    one; tolerance: a stated multiple of it. All differences are absolute, of logits.
+    one; tolerance: a stated multiple of it, or in bf16, where it is 0 on a CPU, of the distance from fp32.
+    All differences are absolute, of logits. strayed_sequences: those of which a token chose other experts;
+    none in fp32, and in bf16 compared up to there.
     """
 
     family: str
@@ -29,12 +45,12 @@ class FamilyProof(Record):
     dtype: str
     num_sequences: int
     num_steps: int
-    micro_batches: int
+    trial: Trial
     noise: float
     tolerance: float
     largest_difference: float
     greedy_equal: bool
-    routed_equal: bool
+    strayed_sequences: int
     collectives: tuple[Collective, ...]
     bytes_equal: bool
     """Every collective of every rank moved the bytes of the graph rebuilt with the routing that occurred."""

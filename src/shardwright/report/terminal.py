@@ -24,6 +24,7 @@ from shardwright.report.plan_document import plan_document
 
 if TYPE_CHECKING:
     from shardwright.audit.record import Audit
+    from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
     from shardwright.search.explain import Explanation
 
@@ -69,6 +70,13 @@ def print_proof(proof: "Proof", console: Console) -> None:
     from shardwright.report.proof_document import proof_document  # noqa: PLC0415
 
     print_document(proof_document(proof), console)
+
+
+def print_generation(found: "Generation", console: Console) -> None:
+    """What a layout generated, as wide as the console."""
+    from shardwright.report.generation_document import generation_document  # noqa: PLC0415
+
+    print_document(generation_document(found), console)
 
 
 def print_document(document: Document, console: Console) -> None:

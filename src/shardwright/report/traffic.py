@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shardwright.audit.floor import decode_load
 from shardwright.cost.step import stages
 from shardwright.layout.grid import Role
 from shardwright.layout.layout import Layout
@@ -13,6 +12,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
 from shardwright.search.engine import engine_of
 from shardwright.steps.forms import Forms
+from shardwright.steps.load import decode_load
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
 from shardwright.steps.program import rank_program
 
@@ -37,7 +37,7 @@ class Traffic:
 
 def traffic(deployment: Deployment, layout: Layout, pool: Pool) -> tuple[Traffic, ...]:
     """Communication among more than one rank, in the order of the program."""
-    load = decode_load(deployment, layout, pool.micro_batches)
+    load = decode_load(deployment.model, layout, deployment.workload, pool.micro_batches)
     forms = Forms(exchange=engine_of(deployment).exchange)
     role: Role = "attention+experts" if layout.home == "folded" else "attention"
     times: Counter[tuple[str, str, int, float]] = Counter()

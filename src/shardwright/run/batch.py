@@ -48,13 +48,3 @@ class MicroBatch:
         seen_BSP = seen_SP[None] & (key_P[None] >= self.padding_B[:, None])[:, None]
         mask_BSP = torch.zeros(seen_BSP.shape, dtype=dtype, device=device)
         return mask_BSP.masked_fill(~seen_BSP, torch.finfo(dtype).min)[:, None]
-
-
-def micro_batch(prompts: list[list[int]], device: torch.device) -> MicroBatch:
-    """Prompts (token ids) as the first step of a micro-batch."""
-    longest = max(map(len, prompts))
-    rows = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
-    padding = torch.tensor([longest - len(prompt) for prompt in prompts], device=device)
-    batch = MicroBatch(padding_B=padding)
-    batch.feed(torch.tensor(rows, device=device))
-    return batch

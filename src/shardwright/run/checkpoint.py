@@ -4,7 +4,7 @@ Nothing that stands in the folder is ever run: weights are read as safetensors a
 transformers by the stated model_type. Memory-mapped, so that a slice costs its own bytes and no others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -36,12 +36,13 @@ Slices = tuple[slice, ...]
 class Checkpoint:
     """The safetensors of a folder: one file, the shards of its index, or all that lie there.
 
-    bytes_read: bytes of all slices read so far. Raises InputError when the folder or its index is
-    missing or wrong, when weights are pickled, and when a file is corrupt or cut short.
+    bytes_read: bytes of all slices read so far. told: called before each is read. Raises InputError when
+    the folder or its index is missing or wrong, when weights are pickled, and when a file is corrupt or
+    cut short.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, told: Callable[[], None] = lambda: None) -> None:
+        self.folder, self._told = folder, told
         self.bytes_read = 0
         self._files = {
             name: (path, file)
@@ -67,6 +68,7 @@ class Checkpoint:
         if name not in self._files:
             allowed = f"a tensor of the checkpoint, whose nearest is {_nearest(name, self.names)}"
             raise InputError("tensor", name, allowed, where=str(self.folder))
+        self._told()
         path, file = self._files[name]
         stored = file.get_slice(name)
         _check(name, stored, slices, shape, where=str(path))

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from shardwright.errors import InputError
 from shardwright.layout.shards import Shard, rank_shards
 from shardwright.model.spec import GQA, ModelSpec
+from shardwright.model.weight import Weight
 from shardwright.model.weights import CORRECTION_BIAS, weights
 from shardwright.run.checkpoint import Checkpoint
 from shardwright.run.norm import SummedRmsNorm
@@ -76,9 +78,10 @@ def build_modules(
     config: of the whole model; its dtype is the rank's. whole: the decoder that transformers makes of it,
     on the meta device.
     """
-    shards = rank_shards(weights(model), seat.seats.grid, seat.seats.stage_layers, seat.rank)
+    table = weights(model)
+    shards = rank_shards(table, seat.seats.grid, seat.seats.stage_layers, seat.rank)
     dtype: Any = config.dtype
-    loader = _Loader(shards, checkpoint, dtype, device)
+    loader = _Loader(shards, table, checkpoint, dtype, device)
     built = RankModules()
     for stage in seat.stages:
         for layer in seat.layers(stage):
@@ -181,10 +184,15 @@ class _Loader:
     """Puts a rank's slices into its modules."""
 
     def __init__(
-        self, shards: Iterable[Shard], checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device
+        self,
+        shards: Iterable[Shard],
+        whole: Iterable[Weight],
+        checkpoint: Checkpoint,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         self.num_loaded = 0
-        self._shards = list(shards)
+        self._shards, self._whole = list(shards), list(whole)
         self._checkpoint, self._dtype, self._device = checkpoint, dtype, device
 
     def take(self, wanted: Callable[[Shard], bool]) -> Tensor:
@@ -201,6 +209,9 @@ class _Loader:
             pattern = re.compile(rf"(^|\.){path}\.{re.escape(name)}$")
             found = [s for s in self._shards if s.weight.layer == layer and pattern.search(s.name)]
             assert len(found) <= 1, (path, name, found)
+            if not found and not any(w.layer == layer and pattern.search(w.name) for w in self._whole):
+                allowed = f"a row of the weight table: transformers has one more in {type(module).__name__}"
+                raise InputError("tensor", f"{path}.{name}", allowed, where=f"layer {layer}")
             value = self._read(found[0]) if found else self._zeros(tensor)
             _place(module, name, value, like=tensor)
         return module.eval()

@@ -176,13 +176,18 @@ def _blame(worker: _Worker) -> int:
 
 def _result(worker: _Worker, job: Job) -> RankResult:
     """What the rank handed back. Raises RankError for a failure."""
-    outcome, seat = worker.outcome, job.seats.seat(worker.rank)
+    outcome = worker.outcome
     if isinstance(outcome, RankResult):
         return outcome
     assert outcome is not None, "failures come first"
+    raise rank_error(job, worker.rank, worker.doing, outcome)
+
+
+def rank_error(job: Job, rank: int, doing: str, failure: Failure) -> RankError:
+    """The failure of a rank of a job, with the rank's role."""
+    seat = job.seats.seat(rank)
     stages = f" of stage {', '.join(map(str, seat.stages))}" if job.seats.layout.pp > 1 else ""
-    role, reason = f"{seat.role}{stages}", outcome.reason
-    raise RankError(worker.rank, role, worker.doing, reason, exit_code=outcome.exit_code)
+    return RankError(rank, f"{seat.role}{stages}", doing, failure.reason, exit_code=failure.exit_code)
 
 
 def _exit(code: int | None) -> str:

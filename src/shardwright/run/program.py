@@ -21,6 +21,7 @@ from shardwright.run.modules import LayerModules, RankModules
 from shardwright.run.network import Program, Request
 from shardwright.run.norm import SummedRmsNorm
 from shardwright.run.seat import Members, Seat
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Operation, Transfer
 from shardwright.steps.program import Stage, rank_program
@@ -67,23 +68,32 @@ def stage_of(seat: Seat, stage: int) -> Stage:
     return Stage(runs=runs, first=stage == 0, last=stage == seat.layout.pp - 1, first_layer=layers.start)
 
 
-def load_of(batch: MicroBatch) -> Load:
-    """A step of the micro-batch as the rank program sees it; expert rows are what the routing makes them."""
-    num_sequences, num_tokens = batch.shape
+def load_of(num_sequences: int, num_tokens: int, past: int) -> Load:
+    """A step of a micro-batch as the rank program sees it: num_tokens new ones a sequence, past cached.
+
+    Expert rows are what the routing makes them.
+    """
     return Load(
         phase="prefill" if num_tokens > 1 else "decode",
         sequences=num_sequences,
         query_tokens=num_tokens,
-        context=batch.past + num_tokens,
+        context=past + num_tokens,
     )
+
+
+def forms_of(seat: Seat) -> Forms:
+    """The forms that our runtime gives its collectives."""
+    return Forms(exchange="all_to_all", near_ranks=seat.seats.near_ranks)
 
 
 def run_micro_batch(rank: Rank, batch: MicroBatch, cache: DynamicCache, *, step: int, index: int) -> Program:
     """One step of one micro-batch on one rank: the program of every stage that the rank works for."""
     for stage in rank.seat.stages:
         state = _State(rank, batch, cache, stage, (step, index))
-        seat, load = rank.seat, load_of(batch)
-        program = rank_program(rank.model, seat.layout, stage_of(seat, stage), load, seat.role, "all_to_all")
+        seat, load = rank.seat, load_of(*batch.shape, batch.past)
+        program = rank_program(
+            rank.model, seat.layout, stage_of(seat, stage), load, seat.role, forms_of(seat)
+        )
         for operation in program:
             yield from state.perform(operation)
 
@@ -104,6 +114,7 @@ class _State:
         )
         self.y = self.h = self.x  # input of a block, output of a block
         self.squares = self.logits = self.rows = self.x
+        self.part = self.x  # of a sum in two levels
         self.ids = self.weights = self.x
         self.joined = self.x  # which rows of the gathered slices are tokens
         self.route: Route | None = None
@@ -199,22 +210,29 @@ class _State:
     # --- requests --------------------------------------------------------------------------------
 
     def _reduce(self, operation: AllReduce | Gather) -> Generator[Request, Tensor, None]:
-        group = self.seat.lanes if operation.name.startswith("lane") else self.seat.tp_group
+        """A collective over a TP group or over lanes. The three of a sum in two levels hand on `part`."""
+        axis, summing = operation.axis, isinstance(operation, AllReduce)
+        group = GROUPS[axis](self.seat)
         if operation.name == "lane_gather" and len(group) > 1:
             yield from self._pad_to_longest(group)
-        value = GIVES[operation.name](self)
+        scatters = isinstance(operation, Gather) and operation.reduces
+        begins = axis in ("tp", "etp") or (axis == "tp_near" and scatters)
+        ends = axis in ("tp", "etp") or (axis == "tp_near" and not scatters)
+        value = GIVES[operation.name](self) if begins else self.part
+        if axis == "tp_near" and begins:
+            value = value.flatten()
         if len(group) > 1:
-            kind = "all_reduce" if isinstance(operation, AllReduce) else "all_gather"
-            if isinstance(operation, Gather) and operation.reduces:
-                kind = "reduce_scatter"
             value = yield Request(
-                kind=kind,  # type: ignore[arg-type]
+                kind="all_reduce" if summing else "reduce_scatter" if scatters else "all_gather",
                 name=operation.name,
                 layer=operation.layer,
                 group=group,
                 tensor=value.contiguous(),
             )
-        TAKES[operation.name](self, value)
+        if ends:
+            TAKES[operation.name](self, value)
+        else:
+            self.part = value
 
     def _pad_to_longest(self, group: Members) -> Generator[Request, Tensor, None]:
         """dp ranks may hold different numbers of tokens; the gathered slices are of equal size."""
@@ -311,8 +329,8 @@ class _State:
         if len(self.seat.lanes) > 1:
             self.rows = self.rows_before = value[: self.h.shape[0]]
 
-    def set_x(self, value: Tensor) -> None:
-        self.x = value
+    def set_embedded(self, value: Tensor) -> None:
+        self.x = value.view_as(self.x)
 
 
 def _no_tokens(state: _State) -> tuple[Tensor, Tensor]:
@@ -343,6 +361,14 @@ KERNELS: dict[str, Callable[[_State], None]] = {
 }
 """Operation -> what it does on this rank's tensors."""
 
+GROUPS: dict[str, Callable[[Seat], Members]] = {
+    "tp": lambda seat: seat.tp_group,
+    "tp_near": lambda seat: seat.near_group,
+    "tp_far": lambda seat: seat.far_group,
+    "etp": lambda seat: seat.lanes,
+}
+"""Axis of a collective -> the ranks that this one does it with."""
+
 GIVES: dict[str, Callable[[_State], Tensor]] = {
     "embedding_sum": lambda state: state.x,
     "qk_norm_sum": lambda state: state.squares,
@@ -356,7 +382,7 @@ GIVES: dict[str, Callable[[_State], Tensor]] = {
 """Collective -> the tensor that goes in."""
 
 TAKES: dict[str, Callable[[_State, Tensor], None]] = {
-    "embedding_sum": _State.set_x,
+    "embedding_sum": _State.set_embedded,
     "qk_norm_sum": _State.set_squares,
     "attention_sum": _State.add_block,
     "mlp_sum": _State.add_block,

@@ -8,43 +8,45 @@ every rank against the sharding rules and the KV rule of the memory model.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from shardwright import __version__
-from shardwright.engine.engine import breaches
-from shardwright.engine.shardwright_runtime import SHARDWRIGHT_0_1
-from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.layout.shards import rank_shards
-from shardwright.layout.stages import stage_counts
 from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.weights import weights
-from shardwright.plan.proof import FamilyProof, Proof
-from shardwright.run.ledger import Ledger, with_expected
-from shardwright.run.modules import build_modules
-from shardwright.run.program import Rank
-from shardwright.run.seat import Seats
-from shardwright.run.session import Player, deal, play_step
-from shardwright.run.subject import NUM_STEPS, Subject
-
-NOISE_MULTIPLE = 5.0
-"""Tolerance of logits, in units of the model's own split noise."""
+from shardwright.plan.proof import FamilyProof, Proof, Trial
+from shardwright.run.job import Job, RankResult, seats_of
+from shardwright.run.ledger import Ledger, strayed
+from shardwright.run.perform import perform_here
+from shardwright.run.subject import NUM_TOKENS, Subject
 
 SEQUENCES = 2
 """Of each micro-batch of each dp rank: two, mostly of unequal length."""
+
+MOST_STRAYED = 0.75
+"""Share of sequences that may choose other experts in bf16, where near ties fall either way.
+
+Of tiny models, whose experts score alike, up to half do so when the unsharded model is rounded to bf16.
+"""
+
+Perform = Callable[[Job], Sequence[RankResult]]
+"""One process that plays every rank, or a pool of processes."""
 
 
 def prove_layout(
     layout: Layout,
     subjects: Iterable[Subject],
+    trial: Trial = Trial(),  # noqa: B008 - frozen
     *,
-    micro_batches: int = 2,
+    perform: Perform = perform_here,
+    mode: str = "in-process",
     progress: Callable[[str], None] = lambda name: None,
 ) -> Proof:
-    """Prove a layout on checkpoints, one process playing every rank. progress: told the name of each.
+    """Prove a layout on checkpoints. progress: told the name of each.
 
     A model without experts takes the attention part of the layout, its dp as copies. Raises InputError
     where a model cannot be split so, naming the rule of our runtime that it breaks.
@@ -52,46 +54,73 @@ def prove_layout(
     start, proved = time.perf_counter(), []
     for subject in subjects:
         progress(subject.name)
-        proved.append(prove_subject(layout, subject, micro_batches=micro_batches))
+        proved.append(prove_subject(layout, subject, trial, perform=perform))
     families = tuple(proved)
     text = format_layout(layout)
     return Proof(
         tool_version=__version__,
         layout=text,
         layout_hash=hashlib.sha256(text.encode()).hexdigest(),
-        mode="in-process",
+        mode=mode,
         families=families,
         passed=all(family.passed for family in families),
         seconds=time.perf_counter() - start,
     )
 
 
-def prove_subject(layout: Layout, subject: Subject, *, micro_batches: int = 2) -> FamilyProof:
+def prove_subject(
+    layout: Layout,
+    subject: Subject,
+    trial: Trial = Trial(),  # noqa: B008 - frozen
+    *,
+    perform: Perform = perform_here,
+) -> FamilyProof:
     """Execute one checkpoint under the layout and hold it against its unsharded run."""
     own = layout if subject.model.experts is not None else dense_part(layout)
-    broken = breaches(SHARDWRIGHT_0_1, own, subject.model, None)
-    if broken:
-        allowed = f"a layout that {subject.name} can take: {broken[0].sentence}"
-        raise InputError("layout", format_layout(own), allowed)
-    prompts = subject.prompts(SEQUENCES * micro_batches * own.dp * own.copies)
-    players = seat_players(own, subject, micro_batches)
-    ledger = Ledger()
-    worst, greedy, routed = 0.0, True, True
-    for step in range(NUM_STEPS):
-        for sequence, row in play_step(players, step, ledger.record).items():
-            expected = subject.expected(sequence)
-            worst = max(worst, float((row - expected.logits[step]).abs().max()))
-            greedy &= int(row.argmax()) == expected.tokens[step]
-        routed &= routed_alike(players, subject, step)
-        ledger.close_step(players, subject, step)
-        for player in players:
-            player.feed({i: subject.expected(i).tokens[step] for i in range(len(prompts))})
-    tolerance = NOISE_MULTIPLE * subject.noise
-    weights_equal, kv_equal = all(map(holds_its_weights, players)), all(map(keeps_its_kv, players))
+    job = proof_job(own, subject, trial)
+    return judge(job, perform(job), subject, trial)
+
+
+def proof_job(layout: Layout, subject: Subject, trial: Trial) -> Job:
+    """What a proof executes. Raises InputError where the runtime cannot split the model so."""
+    prompts = subject.prompts(SEQUENCES * trial.micro_batches * layout.dp * layout.copies)
+    return Job(
+        folder=subject.folder,
+        seats=seats_of(layout, subject.model, trial.near_ranks),
+        prompts=tuple(prompts),
+        num_micro_batches=trial.micro_batches,
+        num_tokens=NUM_TOKENS,
+        forced=tuple(
+            {i: subject.expected(i).tokens[place] for i in range(len(prompts))} for place in range(NUM_TOKENS)
+        ),
+        chunk_tokens=trial.chunk_tokens,
+        batched=trial.batched,
+        dtype=subject.dtype,
+    )
+
+
+def judge(job: Job, results: Sequence[RankResult], subject: Subject, trial: Trial) -> FamilyProof:
+    """What the ranks handed back, held against the unsharded model and the models of bytes."""
+    first_stray: dict[int, int] = {}
+    for sequence, step in sorted(strayed(job, results, subject), key=lambda stray: -stray[1]):
+        first_stray[sequence] = step
+    exact, worst, greedy = subject.dtype == torch.float32, 0.0, True
+    for result in results:
+        for place, rows in enumerate(result.logits):
+            for sequence, logits in rows.items():
+                if not exact and first_stray.get(sequence, job.num_steps) < place + job.num_prefills:
+                    continue
+                expected, row = subject.expected(sequence), torch.from_numpy(logits)
+                worst = max(worst, float((row - expected.logits[place]).abs().max()))
+                greedy &= int(row.argmax()) == expected.tokens[place]
+    ledger = Ledger(job, results, subject)
+    weights_equal = all(holds_its_weights(job, result) for result in results)
+    kv_equal = all(keeps_its_kv(job, result) for result in results)
+    many = len(first_stray) > (0 if exact else MOST_STRAYED * len(job.prompts))
     checks = {
-        f"logits differ by {worst:.2e}, more than {tolerance:.2e}": worst <= tolerance,
-        "greedy tokens differ": greedy,
-        "tokens chose other experts": routed,
+        f"logits differ by {worst:.2e}, more than {subject.tolerance:.2e}": worst <= subject.tolerance,
+        "greedy tokens differ": greedy or not exact,
+        f"tokens of {len(first_stray)} sequences chose other experts": not many,
         f"bytes of collectives differ from the graph: {ledger.first_difference}": ledger.equal,
         "weights of a rank differ from the sharding rules": weights_equal,
         "KV bytes of a rank differ from the memory model": kv_equal,
@@ -99,17 +128,17 @@ def prove_subject(layout: Layout, subject: Subject, *, micro_batches: int = 2) -
     return FamilyProof(
         family=subject.model.family,
         checkpoint=subject.name,
-        layout=format_layout(own),
+        layout=format_layout(job.seats.layout),
         seed=subject.seed,
         dtype=str(subject.dtype).removeprefix("torch."),
-        num_sequences=len(prompts),
-        num_steps=NUM_STEPS,
-        micro_batches=micro_batches,
+        num_sequences=len(job.prompts),
+        num_steps=job.num_steps,
+        trial=trial,
         noise=subject.noise,
-        tolerance=tolerance,
+        tolerance=subject.tolerance,
         largest_difference=worst,
         greedy_equal=greedy,
-        routed_equal=routed,
+        strayed_sequences=len(first_stray),
         collectives=ledger.rows(),
         bytes_equal=ledger.equal,
         weights_equal=weights_equal,
@@ -124,44 +153,19 @@ def dense_part(layout: Layout) -> Layout:
     return Layout(tp=layout.tp, pp=layout.pp, copies=copies, stage_layers=layout.stage_layers)
 
 
-def seat_players(layout: Layout, subject: Subject, micro_batches: int) -> list[Player]:
-    """Every rank of the layout with its modules and its sequences."""
-    model, device = subject.model, torch.device("cpu")
-    seats = Seats(model=model, layout=layout, stage_layers=stage_counts(layout, model.num_layers))
-    prompts = subject.prompts(SEQUENCES * micro_batches * layout.dp * layout.copies)
-    dealt = deal(len(prompts), seats, micro_batches)
-    players = []
-    for number in range(layout.num_gpus):
-        seat = seats.seat(number)
-        modules = build_modules(seat, model, subject.config, subject.skeleton, subject.checkpoint, device)
-        rank = Rank(seat=seat, model=model, modules=modules, device=device, dtype=subject.dtype)
-        players.append(Player(rank, prompts, dealt))
-    return players
-
-
-def routed_alike(players: list[Player], subject: Subject, step: int) -> bool:
-    """Whether every token chose the experts that it chooses in the unsharded model, in any order."""
-    for player in players:
-        for (at, index, layer), ran in player.rank.routed.items():
-            if at == step:
-                expected = with_expected(ran, player, subject, step, index, layer)
-                if not torch.equal(ran.sort(-1).values, expected.sort(-1).values):
-                    return False
-    return True
-
-
-def holds_its_weights(player: Player) -> bool:
+def holds_its_weights(job: Job, result: RankResult) -> bool:
     """Whether the rank loaded exactly the elements that the sharding rules give it."""
-    seats = player.rank.seat.seats
-    shards = rank_shards(weights(seats.model), seats.grid, seats.stage_layers, player.rank.seat.rank)
-    return sum(shard.num_elements for shard in shards) == player.rank.modules.num_loaded
+    seats = job.seats
+    shards = rank_shards(weights(seats.model), seats.grid, seats.stage_layers, result.rank)
+    return sum(shard.num_elements for shard in shards) == result.num_loaded
 
 
-def keeps_its_kv(player: Player) -> bool:
+def keeps_its_kv(job: Job, result: RankResult) -> bool:
     """Whether the rank keeps the KV of its layers, heads and sequences, padding included, and no more."""
-    seat, model = player.rank.seat, player.rank.model
+    seat, model = job.seats.seat(result.rank), job.seats.model
     has_kv = seat.role != "experts" and seat.place.stage is not None
     num_layers = len(seat.layers(seat.place.stage or 0)) if has_kv else 0
     values = kv_bytes_per_token_per_layer_per_rank(model, seat.layout.tp) / model.kv_bytes
-    tokens = sum(batch.shape[0] * batch.past for batch in player.batches)
-    return player.kv_bytes == values * num_layers * tokens * player.rank.dtype.itemsize
+    last = [share.shape(job.num_steps - 1) for share in job.shares(result.rank)]
+    tokens = sum(sequences * (num_tokens + past) for sequences, num_tokens, past in last)
+    return result.kv_bytes == values * num_layers * tokens * job.dtype.itemsize

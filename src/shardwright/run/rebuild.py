@@ -4,15 +4,14 @@ The rank program (steps/) gives name, layer and bytes of every collective; what 
 average is replaced by what the tokens chose, counted here from the chosen experts alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shardwright.run.batch import MicroBatch
 from shardwright.run.exchange import choose_slots
-from shardwright.run.program import load_of, stage_of
+from shardwright.run.program import forms_of, load_of, stage_of
 from shardwright.run.seat import Seat, Seats
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
 from shardwright.steps.program import rank_program
@@ -41,14 +40,14 @@ class Routing:
         """Tokens of an attention rank."""
         return self._choices[rank, layer].shape[0]
 
-    def busiest_rows(self, seat: Seat, stage: int, layer: int) -> int:
-        """Rows that the rank sends or receives in one direction, whichever is more."""
+    def rows(self, seat: Seat, stage: int, layer: int) -> tuple[int, int]:
+        """Rows that the rank sends to the experts, and rows that it receives for its own."""
         group = seat.exchange_group(stage)
         here = group.index(seat.rank)
         sources = [rank for rank in group if (rank, layer) in self._choices]
         received = sum(self._rows(rank, stage, layer)[here] for rank in sources)
         sent = sum(self._rows(seat.rank, stage, layer)) if seat.rank in sources else 0
-        return max(sent, received)
+        return sent, received
 
     def _rows(self, rank: int, stage: int, layer: int) -> list[int]:
         """Rows that an attention rank sends to each member of its exchange group."""
@@ -75,22 +74,38 @@ class Routing:
         return counts
 
 
-def rebuilt(seat: Seat, batch: MicroBatch, routing: Routing) -> Iterator[Sent]:
-    """The collectives of more than one rank of one step and micro-batch, in order."""
+def rebuilt(
+    seat: Seat, shapes: Sequence[tuple[int, int, int]], routings: Sequence[Routing]
+) -> Iterator[Sent]:
+    """The collectives of more than one rank of one step, in order.
+
+    shapes, routings: of the micro-batches that run in step, one of each alone or all that are batched.
+    """
     row_bytes = int(seat.seats.model.hidden * seat.seats.model.activation_bytes)
     for stage in seat.stages:
-        program = rank_program(
-            seat.seats.model, seat.layout, stage_of(seat, stage), load_of(batch), seat.role, "all_to_all"
-        )
-        for operation in program:
-            name, layer = operation.name, operation.layer
-            if isinstance(operation, Exchange):
+        for operations in zip(*(_talk(seat, stage, shape) for shape in shapes), strict=True):
+            name, layer = operations[0].name, operations[0].layer
+            if isinstance(operations[0], Exchange):
                 if layer is not None and len(seat.exchange_group(stage)) > 1:
-                    yield Sent(name, layer, routing.busiest_rows(seat, stage, layer) * row_bytes)
-            elif isinstance(operation, AllReduce | Gather | Transfer) and float(operation.num_ranks) > 1:
+                    rows = [routing.rows(seat, stage, layer) for routing in routings]
+                    yield Sent(name, layer, max(map(sum, zip(*rows, strict=True))) * row_bytes)
+                continue
+            for operation, routing in zip(operations, routings, strict=True):
                 payload_bytes = int(operation.bytes)
                 if layer is not None and name.startswith("lane"):
                     # Slices of unequal length are padded to the longest before they are gathered.
                     longest = max(routing.num_tokens(rank, layer) for rank in seat.lanes)
                     payload_bytes = longest * len(seat.lanes) * row_bytes
                 yield Sent("stage" if isinstance(operation, Transfer) else name, layer, payload_bytes)
+
+
+def _talk(
+    seat: Seat, stage: int, shape: tuple[int, int, int]
+) -> Iterator[AllReduce | Gather | Transfer | Exchange]:
+    """The communication of one stage's program; that of one rank alone is none, but for exchanges."""
+    model, load = seat.seats.model, load_of(*shape)
+    for operation in rank_program(model, seat.layout, stage_of(seat, stage), load, seat.role, forms_of(seat)):
+        if isinstance(operation, Exchange | AllReduce | Gather | Transfer) and (
+            isinstance(operation, Exchange) or float(operation.num_ranks) > 1
+        ):
+            yield operation

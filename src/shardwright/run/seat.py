@@ -17,11 +17,15 @@ Members = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Seats:
-    """All ranks of one layout of one model: what the seats of single ranks are cut from."""
+    """All ranks of one layout of one model: what the seats of single ranks are cut from.
+
+    near_ranks: neighbours of a TP group that sum among themselves before the group does; 1 is a flat sum.
+    """
 
     model: ModelSpec
     layout: Layout
     stage_layers: tuple[int, ...]
+    near_ranks: int = 1
 
     @cached_property
     def grid(self) -> Grid:
@@ -50,7 +54,9 @@ class Seats:
     def all_groups(self) -> list[Members]:
         """Every group of more than one rank that may communicate, each once."""
         found = {members for axis in self._groups.values() for members in axis}
-        found.update(self.seat(rank).lanes for rank in range(self.layout.num_gpus))
+        for rank in range(self.layout.num_gpus):
+            seat = self.seat(rank)
+            found.update([seat.lanes, seat.near_group, seat.far_group])
         return sorted(members for members in found if len(members) > 1)
 
     def seat(self, rank: int) -> "Seat":
@@ -93,6 +99,20 @@ class Seat:
     @cached_property
     def tp_group(self) -> Members:
         return self.seats.group("tp", self.rank)
+
+    @cached_property
+    def near_group(self) -> Members:
+        """The part of the TP group that sums first: near_ranks neighbours; none on an expert-only rank."""
+        if self.place.tp is None:
+            return ()
+        first = self.place.tp - self.place.tp % self.seats.near_ranks
+        return self.tp_group[first : first + self.seats.near_ranks]
+
+    @cached_property
+    def far_group(self) -> Members:
+        """The ranks of equal place in the near groups of the TP group."""
+        near = self.seats.near_ranks
+        return () if self.place.tp is None else self.tp_group[self.place.tp % near :: near]
 
     @cached_property
     def lanes(self) -> Members:

@@ -1,80 +1,65 @@
-"""A layout at work on some prompts: who serves which sequence, step by step.
+"""A rank at work on its micro-batches, step by step, and all ranks of one process together."""
 
-Sequences are dealt to (copy, dp rank) in turn, and cut into micro-batches; every rank of a TP group and
-of a pipeline serves the same ones, expert-only ranks serve all.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from shardwright.errors import InputError
-from shardwright.run.batch import MicroBatch, micro_batch
-from shardwright.run.in_process import Key, Record, play
-from shardwright.run.network import Program
+from shardwright.run.batch import MicroBatch
+from shardwright.run.batched import in_step
+from shardwright.run.in_process import Key, play
+from shardwright.run.job import Job, Performed, RankResult, performed
+from shardwright.run.network import Program, Request
 from shardwright.run.program import Rank, run_micro_batch
-from shardwright.run.seat import Seats
-
-Prompt = list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deal:
-    """Which sequences (by index) are in which micro-batch of which (copy, dp)."""
-
-    shares: dict[tuple[int, int], list[list[int]]]
-
-    @property
-    def num_micro_batches(self) -> int:
-        """The same for every rank."""
-        return len(next(iter(self.shares.values())))
-
-
-def deal(num_sequences: int, seats: Seats, num_micro_batches: int) -> Deal:
-    """Deal sequences in turn. Raises InputError when a micro-batch of some rank would have none."""
-    copies, dp = seats.layout.copies, seats.layout.dp
-    needed = copies * dp * num_micro_batches
-    if num_sequences < needed:
-        raise InputError("prompts", num_sequences, f"at least {needed}: one a micro-batch of every dp rank")
-    shares = {}
-    for copy in range(copies):
-        for rank in range(dp):
-            own = list(range(copy * dp + rank, num_sequences, copies * dp))
-            shares[copy, rank] = [own[index::num_micro_batches] for index in range(num_micro_batches)]
-    return Deal(shares=shares)
+from shardwright.run.sampling import next_token
 
 
 class Player:
-    """One rank's micro-batches and their caches."""
+    """One rank's micro-batches, their caches, and what came of them."""
 
-    def __init__(self, rank: Rank, prompts: list[Prompt], dealt: Deal) -> None:
-        self.rank = rank
-        place = rank.seat.place
-        self.shares = (
-            dealt.shares[place.copy, place.dp]
-            if place.dp is not None
-            else [[] for _ in range(dealt.num_micro_batches)]
-        )
-        self.batches = [self._batch([prompts[i] for i in share]) for share in self.shares]
+    def __init__(self, rank: Rank, job: Job) -> None:
+        self.rank, self.job = rank, job
+        self.shares = job.shares(rank.seat.rank)
+        self.batches = [MicroBatch(padding_B=share.padding_B.to(rank.device)) for share in self.shares]
         self.caches = [DynamicCache() for _ in self.shares]
+        self.tokens: dict[int, list[int]] = {sequence: [] for sequence in range(len(job.prompts))}
+        self.logits: list[dict[int, Tensor]] = []
+        self.performed: list[Performed] = []
+        self.steps_s: list[float] = []
 
-    def _batch(self, prompts: list[Prompt]) -> MicroBatch:
-        if prompts:
-            return micro_batch(prompts, self.rank.device)
-        nothing = torch.empty(0, 1, dtype=torch.long, device=self.rank.device)
-        return MicroBatch(padding_B=nothing[:, 0], tokens_BS=nothing)
-
-    def feed(self, tokens: dict[int, int]) -> None:
-        """The next token of every sequence, by its index."""
+    def programs(self, step: int) -> Iterator[tuple[Key, Program]]:
+        """The rank's programs of a step: one a micro-batch, or one for all of them."""
+        self.steps_s.append(time.monotonic())
         for share, batch in zip(self.shares, self.batches, strict=True):
+            batch.feed(self._due(share.piece_BS(step) if step < self.job.num_prefills else share.sequences))
+        programs = [
+            run_micro_batch(self.rank, batch, cache, step=step, index=index)
+            for index, (batch, cache) in enumerate(zip(self.batches, self.caches, strict=True))
+        ]
+        number = self.rank.seat.rank
+        if self.job.batched:
+            yield (number, 0), in_step(programs)
+        else:
+            yield from (((number, index), program) for index, program in enumerate(programs))
+
+    def finish(self, step: int) -> dict[int, Tensor]:
+        """The step is done: logits [vocab] of the last token of the rank's sequences, where it speaks."""
+        for batch in self.batches:
             batch.advance()
-            batch.feed(
-                torch.tensor([[tokens[i]] for i in share], device=self.rank.device).view(len(share), 1)
-            )
+        if step + 1 < self.job.num_prefills:
+            return {}
+        rows = self._rows(step)
+        if self.job.keeps_logits:
+            self.logits.append(rows)
+        return rows
+
+    def extend(self, tokens: dict[int, int]) -> None:
+        """The next token of every sequence."""
+        for sequence, token in tokens.items():
+            self.tokens[sequence].append(token)
 
     @property
     def kv_bytes(self) -> int:
@@ -82,22 +67,62 @@ class Player:
         layers: list[Any] = [layer for cache in self.caches for layer in cache.layers]
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers if layer.keys is not None)
 
-    def logits(self, step: int) -> dict[int, Tensor]:
-        """The last token's logits [vocab] of its sequences after a step; none but on the rank that speaks."""
+    def result(self, bytes_read: int) -> RankResult:
+        """What the rank hands back at the end."""
+        return RankResult(
+            rank=self.rank.seat.rank,
+            tokens=self.tokens,
+            logits=[{i: row.cpu().numpy() for i, row in rows.items()} for rows in self.logits],
+            routed={key: ids.cpu().numpy() for key, ids in self.rank.routed.items()},
+            performed=self.performed,
+            steps_s=[*self.steps_s, time.monotonic()],
+            num_loaded=self.rank.modules.num_loaded,
+            weight_bytes=self.rank.modules.weight_bytes,
+            kv_bytes=self.kv_bytes,
+            bytes_read=bytes_read,
+        )
+
+    def _due(self, tokens: Tensor | tuple[int, ...]) -> Tensor:
+        """A piece of the prompts, or the last token of each of the sequences, [B, S]."""
+        if isinstance(tokens, tuple):
+            tokens = torch.tensor([self.tokens[i][-1] for i in tokens], dtype=torch.long).view(-1, 1)
+        return tokens.to(self.rank.device)
+
+    def _rows(self, step: int) -> dict[int, Tensor]:
         if not self.rank.seat.is_last or self.rank.seat.place.tp != 0:
             return {}
-        rows = [row for index in range(len(self.shares)) for row in self.rank.logits[step, index]]
-        return dict(zip([i for share in self.shares for i in share], rows, strict=True))
-
-    def programs(self, step: int) -> Iterator[tuple[Key, Program]]:
-        """The rank's program of every micro-batch of a step."""
-        for index, (batch, cache) in enumerate(zip(self.batches, self.caches, strict=True)):
-            key = (self.rank.seat.rank, index)
-            yield key, run_micro_batch(self.rank, batch, cache, step=step, index=index)
+        rows = [row for index in range(len(self.shares)) for row in self.rank.logits.pop((step, index))]
+        return dict(zip([i for share in self.shares for i in share.sequences], rows, strict=True))
 
 
-def play_step(players: list[Player], step: int, record: Record | None = None) -> dict[int, Tensor]:
-    """One step of all ranks in one process; the last token's logits [vocab] of every sequence."""
-    with torch.no_grad():
+@torch.no_grad()
+def play_job(players: list[Player], job: Job, told: Callable[[int], None] = lambda step: None) -> None:
+    """The whole job, all ranks in this process. told: the step that begins."""
+    for step in range(job.num_steps):
+        told(step)
+
+        def record(key: Key, request: Request, step: int = step) -> None:
+            now = time.monotonic()
+            players[key[0]].performed.append(performed(step, key[1], request, now, now))
+
         play(dict(item for player in players for item in player.programs(step)), record)
-    return {i: row for player in players for i, row in player.logits(step).items()}
+        rows = {i: row for player in players for i, row in player.finish(step).items()}
+        if rows:
+            tokens = chosen_tokens(job, step, rows)
+            for player in players:
+                player.extend(tokens)
+            if ended(players[0]):
+                return
+
+
+def chosen_tokens(job: Job, step: int, rows: dict[int, Tensor]) -> dict[int, int]:
+    """The token that follows in each sequence of `rows` after a step: forced, or sampled."""
+    place = step + 1 - job.num_prefills
+    if job.forced is not None and place < len(job.forced):
+        return {i: job.forced[place][i] for i in rows}
+    return {i: next_token(row, job.sampling, sequence=i, place=place) for i, row in rows.items()}
+
+
+def ended(player: Player) -> bool:
+    """Whether every sequence has had a token that ends it."""
+    return all(not player.job.stop.isdisjoint(tokens) for tokens in player.tokens.values())

@@ -115,17 +115,21 @@ DRAWN: tuple[tuple[str, float, float], ...] = (
 def make_tiny(family: str, folder: Path, *, seed: int = 0) -> Path:
     """Write the tiny checkpoint of `family` (at most 0.8 M weights, fp32) and a tokenizer; gives `folder`.
 
+    'reference' is make_reference's.
+
     The same seed writes the same bytes. Raises InputError for a family that FAMILIES lacks, and for a
     folder that cannot be made.
     """
+    if family == "reference":
+        return make_reference(folder, seed=seed)
     if family not in FAMILIES:
-        raise InputError("family", family, f"one of {', '.join(FAMILIES)}")
-    return _write(family, FAMILIES[family], folder, seed)
+        raise InputError("family", family, f"one of {', '.join((*FAMILIES, 'reference'))}")
+    return make_checkpoint(family, FAMILIES[family], folder, seed)
 
 
 def make_reference(folder: Path, *, seed: int = 0) -> Path:
     """Write a checkpoint of the reference model's shape (7 M weights, fp32) as make_tiny does."""
-    return _write("mixtral", REFERENCE, folder, seed)
+    return make_checkpoint("mixtral", REFERENCE, folder, seed)
 
 
 def byte_tokenizer() -> Tokenizer:
@@ -139,7 +143,7 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _write(family: str, stated: dict[str, Any], folder: Path, seed: int) -> Path:
+def make_checkpoint(family: str, stated: dict[str, Any], folder: Path, seed: int) -> Path:
     """Model and tokenizer, the tensors under the names of a published checkpoint."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,10 +178,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     stated = parser.parse_args(words)
     try:
-        if stated.family == "reference":
-            make_reference(stated.folder, seed=stated.seed)
-        else:
-            make_tiny(stated.family, stated.folder, seed=stated.seed)
+        make_tiny(stated.family, stated.folder, seed=stated.seed)
     except ShardwrightError as error:
         print(error, file=sys.stderr)
         return error.exit_code

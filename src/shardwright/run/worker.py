@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +17,8 @@ import torch.distributed as dist
 
 from shardwright.errors import ShardwrightError
 from shardwright.run.distributed import LinkError
-from shardwright.run.job import Job, RankResult, perform
+from shardwright.run.job import Job, RankResult
+from shardwright.run.perform import perform
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
@@ -54,7 +56,8 @@ def work(rank: int, port: int, pipe: Connection) -> None:
 
 def _serve(job: Job, rank: int, store: Any, pipe: Connection) -> RankResult | Failure:
     """The job in a world of its own, which is gone after it."""
-    try:
+
+    def served() -> RankResult:
         if job.device == "cuda":
             torch.cuda.set_device(rank)
         dist.init_process_group(
@@ -66,13 +69,21 @@ def _serve(job: Job, rank: int, store: Any, pipe: Connection) -> RankResult | Fa
         )
         result = perform(job, rank, pipe.send)
         dist.destroy_process_group()
+        return result
+
+    return attempt(served)
+
+
+def attempt(work: Callable[[], RankResult]) -> RankResult | Failure:
+    """What the work of a rank gives, or how it failed."""
+    try:
+        return work()
     except LinkError as error:
         return Failure(blame=2, reason=str(error))
     except ShardwrightError as error:
         return Failure(blame=1, reason=str(error), exit_code=error.exit_code)
     except Exception as error:
         return Failure(blame=1, reason=f"{type(error).__name__}: {error}")
-    return result
 
 
 def _end_with_parent() -> None:

@@ -9,6 +9,7 @@ from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
 from shardwright.steps.operation import Phase
 from shardwright.workload.routing import RoutingProfile, activated_per_rank, hottest_rank_factor
+from shardwright.workload.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,4 +66,18 @@ def routed_load(
         expert_rows=tokens * experts.top_k / ep * factor,
         active_experts=active,
         stage_tokens=stage_tokens,
+    )
+
+
+def decode_load(model: ModelSpec, degrees: Degrees, workload: Workload, micro_batches: Size) -> Load:
+    """A decode step of one micro-batch of a full house, at its mean context, with its expected routing."""
+    sequences = np.ceil(workload.batch / np.asarray(degrees.copies * degrees.dp))
+    return routed_load(
+        "decode",
+        model=model,
+        degrees=degrees,
+        sequences=np.ceil(sequences / micro_batches),
+        query_tokens=1,
+        context=workload.mean_context,
+        routing=workload.routing,
     )

@@ -1,0 +1,37 @@
+"""Where the ranks of a job run: in this process, in one each on this machine, or where torchrun put them."""
+
+import torch
+
+from shardwright.errors import EnvironmentLacksError
+from shardwright.layout.layout import Layout
+from shardwright.plan.generation import Mode
+from shardwright.run.job import Job, RankResult
+from shardwright.run.perform import Tell, perform_here
+from shardwright.run.pool import Pool
+from shardwright.run.world import check_place, perform_in_world, read_place
+
+
+def check_mode(mode: Mode, layout: Layout, device: str) -> None:
+    """Raise InputError unless torchrun started a process a rank, EnvironmentLacksError without GPUs."""
+    num_processes = {"in-process": 1, "processes": layout.num_gpus}.get(mode, 0)
+    if mode == "torchrun":
+        place = read_place()
+        check_place(place, layout)
+        num_processes = place.num_local
+    found = torch.cuda.device_count()
+    if device == "cuda" and found < num_processes:
+        needs = f"--device cuda takes a GPU for each of {num_processes} processes here; torch finds {found}"
+        raise EnvironmentLacksError(needs)
+
+
+def perform_as(mode: Mode, job: Job, tell: Tell) -> list[RankResult]:
+    """What every rank hands back; under torchrun to rank 0 alone, and nothing to the others.
+
+    Raises RankError for a rank that fails, under torchrun for this one alone.
+    """
+    if mode == "in-process":
+        return perform_here(job, lambda step: tell(f"step {step + 1} of at most {job.num_steps}"))
+    if mode == "torchrun":
+        return perform_in_world(job, read_place(), tell)
+    with Pool(job.seats.layout.num_gpus) as pool:
+        return pool.run(job, lambda rank, doing: tell(f"rank {rank}: {doing}"))
