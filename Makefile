@@ -4,10 +4,13 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := $(VENV)/bin/shardwright
 
-.PHONY: demo test test-slow lint types bench clean
+.PHONY: demo proof test test-slow lint types bench clean
 
 demo: $(VENV)/.core
 	@sh examples/demo.sh $(RUN)
+
+proof: $(VENV)/.dev
+	@sh examples/proof.sh $(RUN)
 
 test: $(VENV)/.dev lint types
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
@@ -23,8 +26,9 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.core
+bench: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/plan_cpu.py
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/overlap.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
