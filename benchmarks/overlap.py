@@ -59,8 +59,8 @@ def alone(program: Program) -> Program:
 
 def replay(requests: list[Request]) -> Program:
     """The communication of a program, again."""
-    for request in requests:
-        yield request  # noqa: UP028 - results are sent in, which a list cannot take
+    for request in requests:  # noqa: UP028 - results are sent in, which a list cannot take
+        yield request
 
 
 def measure(rank: int, folder: Path, init: str, found: "mp.Queue[tuple[int, str, float]]") -> None:

@@ -6,15 +6,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from shardwright.cli.inputs import deployment_from
+from shardwright.cli.inputs import deployment_from, layout_for
 from shardwright.cli.runtime import needs_runtime
 from shardwright.errors import InputError
-from shardwright.layout.notation import parse_layout
 from shardwright.plan.alone import Kernels
 from shardwright.plan.file import write_text
-from shardwright.plan.strategy import resolve_layout
 from shardwright.report.alone import print_rank
-from shardwright.search.search import search
 from shardwright.steps.operation import Phase
 
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
@@ -43,10 +40,7 @@ def measure_rank(
     if plan is None:
         raise InputError("--rank", rank, "a PLAN or deployment file beside it: a layout alone has no model")
     deployment = deployment_from(plan, {"layout": layout})
-    if deployment.layout is not None:
-        split = resolve_layout(deployment, deployment.layout)[0]
-    else:
-        split = parse_layout(search(deployment, num_alternatives=0).pools[0].layout)
+    split = layout_for(deployment)
     with needs_runtime("prove --rank"):
         from shardwright.run.alone import measure  # noqa: PLC0415 - torch takes seconds to import
     console = Console(stderr=True)

@@ -76,7 +76,11 @@ def layout_of(path: Path | None, layout: str | None) -> Layout:
         if layout is None:
             raise InputError("layout", None, "a plan, a deployment file, or a canonical --layout")
         return parse_layout(layout)
-    deployment = deployment_from(path, {"layout": layout})
+    return layout_for(deployment_from(path, {"layout": layout}))
+
+
+def layout_for(deployment: Deployment) -> Layout:
+    """The layout that a deployment names, else the best one for it."""
     if deployment.layout is not None:
         return resolve_layout(deployment, deployment.layout)[0]
     return parse_layout(search(deployment, num_alternatives=0).pools[0].layout)

@@ -7,6 +7,7 @@ Legend: B sequences, S tokens of a step, T = B x S, H hidden, K top-k, N tokens 
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from transformers import DynamicCache
 
+from shardwright.layout.grid import Role
+from shardwright.layout.layout import Layout
 from shardwright.model.spec import ModelSpec
 from shardwright.run.batch import MicroBatch
 from shardwright.run.exchange import Route, combine, dispatch, plan_route
@@ -86,15 +89,25 @@ def forms_of(seat: Seat) -> Forms:
     return Forms(exchange="all_to_all", near_ranks=seat.seats.near_ranks)
 
 
+def program_of(seat: Seat, stage: int, load: Load) -> tuple[Operation, ...]:
+    """The rank program of one stage: the same for all ranks of its role, and so made once."""
+    held = stage_of(seat, stage)
+    return _program(seat.seats.model, seat.layout, held, held.first_layer, load, seat.role, forms_of(seat))
+
+
+@lru_cache(maxsize=64)
+def _program(
+    model: ModelSpec, layout: Layout, stage: Stage, first_layer: int, load: Load, role: Role, forms: Forms
+) -> tuple[Operation, ...]:
+    """first_layer: part of the key, since stages that do equal work compare equal."""
+    return tuple(rank_program(model, layout, stage, load, role, forms))
+
+
 def run_micro_batch(rank: Rank, batch: MicroBatch, cache: DynamicCache, *, step: int, index: int) -> Program:
     """One step of one micro-batch on one rank: the program of every stage that the rank works for."""
     for stage in rank.seat.stages:
         state = _State(rank, batch, cache, stage, (step, index))
-        seat, load = rank.seat, load_of(*batch.shape, batch.past)
-        program = rank_program(
-            rank.model, seat.layout, stage_of(seat, stage), load, seat.role, forms_of(seat)
-        )
-        for operation in program:
+        for operation in program_of(rank.seat, stage, load_of(*batch.shape, batch.past)):
             yield from state.perform(operation)
 
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from shardwright.run.exchange import choose_slots
-from shardwright.run.program import forms_of, load_of, stage_of
+from shardwright.run.program import load_of, program_of
 from shardwright.run.seat import Seat, Seats
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
-from shardwright.steps.program import rank_program
 
 Choices = dict[tuple[int, int], Tensor]
 """(attention rank, layer) -> experts chosen by its tokens in one step and micro-batch, [T, K]."""
@@ -103,8 +102,7 @@ def _talk(
     seat: Seat, stage: int, shape: tuple[int, int, int]
 ) -> Iterator[AllReduce | Gather | Transfer | Exchange]:
     """The communication of one stage's program; that of one rank alone is none, but for exchanges."""
-    model, load = seat.seats.model, load_of(*shape)
-    for operation in rank_program(model, seat.layout, stage_of(seat, stage), load, seat.role, forms_of(seat)):
+    for operation in program_of(seat, stage, load_of(*shape)):
         if isinstance(operation, Exchange | AllReduce | Gather | Transfer) and (
             isinstance(operation, Exchange) or float(operation.num_ranks) > 1
         ):
