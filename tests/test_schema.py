@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shardwright.audit.record import Audit
+from shardwright.dag.document import StepGraph
 from shardwright.plan.alone import RankMeasurement
 from shardwright.plan.generation import Generation
 from shardwright.plan.plan import Plan
@@ -20,7 +21,7 @@ from shardwright.search.explain import Explanation
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 
-@pytest.mark.parametrize("kind", [Plan, Audit, Explanation, Proof, RankMeasurement, Generation])
+@pytest.mark.parametrize("kind", [Plan, Audit, Explanation, Proof, RankMeasurement, Generation, StepGraph])
 def test_schema_is_the_one_documented(kind: type[Record]) -> None:
     file = FOLDER / f"{kind.__name__.lower()}.json"
     schema = json.dumps(kind.model_json_schema(), indent=2) + "\n"

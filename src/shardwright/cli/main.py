@@ -12,6 +12,7 @@ VERBS = {
     "plan": "the best split of a model over a cluster, with its reasons",
     "audit": "hold a strategy, and what is claimed of it, against the arithmetic",
     "explain": "why this layout, why not that one, and what would cure it",
+    "graph": "what every GPU does, and when",
     "prove": "execute the layout, and compare with the unsharded model",
     "run": "generate tokens with the layout",
 }

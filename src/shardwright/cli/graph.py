@@ -1,0 +1,139 @@
+"""shardwright graph: what every GPU does in a decode step, and when, for people and for viewers."""
+
+from pathlib import Path
+
+import click
+
+from shardwright.cli.inputs import deployment_from, layout_for
+from shardwright.dag.document import step_document
+from shardwright.dag.dot import dot_text
+from shardwright.dag.schedule import Order, Schedule, in_words
+from shardwright.dag.step import step_timeline
+from shardwright.dag.svg import svg_text
+from shardwright.dag.trace import trace_json
+from shardwright.errors import InputError
+from shardwright.layout.layout import Layout
+from shardwright.layout.notation import format_layout
+from shardwright.plan.deployment import Deployment
+from shardwright.plan.file import PLAN_FILE, read_plan, write_text
+from shardwright.search.engine import engine_of
+from shardwright.steps.load import decode_load
+from shardwright.units import format_seconds
+
+ORDERS: tuple[Order, ...] = ("serial", "pipelined", "overlapped")
+
+MAX_STEPS, MAX_MICRO_BATCHES = 8, 64
+"""More are the same over again, and take minutes."""
+
+FORMATS = ("json", "dot", "svg", "perfetto")
+
+
+@click.command("graph")
+@click.argument("plan", type=click.Path(path_type=Path), required=False)
+@click.option("--layout", help="the graph of this layout: canonical, or as people write it")
+@click.option("--engine", help="of this engine instead (beside a deployment file)")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="json", help="what to write (json)")
+@click.option(
+    "--micro-batches",
+    type=click.IntRange(1, MAX_MICRO_BATCHES),
+    help="in flight (the plan's, or one a stage)",
+)
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    default="pipelined",
+    help="how micro-batches share the GPUs (pipelined)",
+)
+@click.option(
+    "--near-ranks", type=click.IntRange(1), default=1, help="TP ranks that sum first (hierarchical)"
+)
+@click.option("--batched", is_flag=True, help="one message a peer for all micro-batches of an exchange")
+@click.option("--steps", type=click.IntRange(1, MAX_STEPS), default=1, help="decode steps in a row (1)")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="file to write (stdout)")
+def command(
+    plan: Path | None,
+    layout: str | None,
+    engine: str | None,
+    form: str,
+    micro_batches: int | None,
+    order: Order,
+    near_ranks: int,
+    batched: bool,
+    steps: int,
+    output: Path | None,
+) -> int:
+    """Every operation of a decode step of PLAN (plan.json, its folder, a deployment file), with its times.
+
+    json: documented in docs/schema/stepgraph.json. dot: for Graphviz, equal layers drawn once. svg: the
+    timeline as a drawing. perfetto: for ui.perfetto.dev and chrome://tracing.
+    """
+    if plan is None:
+        raise InputError("plan", None, "a plan or a deployment file; --layout goes beside it")
+    deployment = deployment_from(plan, {"layout": layout, "engine": engine})
+    split = layout_for(deployment)
+    _check(deployment, split, micro_batches, near_ranks)
+    if micro_batches is None:
+        planned = None if layout else _planned(plan)
+        micro_batches = planned or min(split.pp, _sequences(deployment, split))
+    schedule = Schedule(
+        order=order,
+        micro_batches=micro_batches,
+        near_ranks=near_ranks,
+        batched=batched,
+    )
+    model, runs_on = deployment.model, engine_of(deployment)
+    load = decode_load(model, split, deployment.workload, schedule.micro_batches)
+    timeline = step_timeline(model, runs_on, deployment.cluster, split, load, schedule, num_steps=steps)
+    title = (
+        f"{format_layout(split)}, {split.num_gpus} GPUs: {model.name}, {in_words(schedule)}, "
+        f"{runs_on.title}: {format_seconds(timeline.makespan_s)}"
+    )
+    match form:
+        case "dot":
+            text = dot_text(timeline.graph, title)
+        case "svg":
+            text = svg_text(timeline, title)
+        case "perfetto":
+            text = trace_json(timeline)
+        case _:
+            found = step_document(
+                timeline,
+                layout=format_layout(split),
+                model=model.name,
+                engine=runs_on.id,
+                schedule=schedule,
+                num_steps=steps,
+            )
+            text = found.model_dump_json(indent=1) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        click.echo(f"wrote {write_text(output, text)}", err=True)
+    return 0
+
+
+def _check(deployment: Deployment, layout: Layout, micro_batches: int | None, near_ranks: int) -> None:
+    """Raise InputError where there is no such step of the layout."""
+    engine = engine_of(deployment)
+    if layout.home not in engine.homes:
+        allowed = f"a folded layout for {engine.title}, or --engine any: this one has GPUs of experts alone"
+        raise InputError("layout", format_layout(layout), allowed)
+    if layout.tp % near_ranks:
+        raise InputError("--near-ranks", near_ranks, f"a divisor of TP {layout.tp}")
+    sequences = _sequences(deployment, layout)
+    if micro_batches is not None and micro_batches > sequences:
+        raise InputError("--micro-batches", micro_batches, f"at most the {sequences} sequences of a rank")
+    if layout.num_gpus > deployment.usable_gpus:
+        lacks = f"{format_layout(layout)} has {layout.num_gpus} GPUs, more than the {deployment.usable_gpus}"
+        click.echo(f"{lacks} that are there: timed as if there were as many nodes as it needs", err=True)
+
+
+def _sequences(deployment: Deployment, layout: Layout) -> int:
+    """Of one attention rank in a full house."""
+    return -(-deployment.workload.batch // (layout.copies * layout.dp))
+
+
+def _planned(path: Path) -> int | None:
+    """The micro-batches of a plan; None for a deployment file."""
+    is_plan = path.is_dir() or path.name == PLAN_FILE
+    return read_plan(path).pools[0].micro_batches if is_plan else None

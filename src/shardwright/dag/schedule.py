@@ -1,0 +1,41 @@
+"""How the micro-batches of a step share the GPUs, and the forms that their collectives take."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shardwright.record import Count, Record
+
+Order = Literal["serial", "pipelined", "overlapped"]
+
+
+class Schedule(Record):
+    """serial: one micro-batch after the other, through all stages.
+
+    pipelined: a stage takes its micro-batches one after the other, and waits for their communication.
+    overlapped: a GPU computes for one micro-batch while another's rows are on their way; on folded layouts
+    known as two-batch (dual-batch) overlap, between attention and expert GPUs as ping-pong.
+    near_ranks: neighbours of a TP group that sum first (hierarchical all-reduce); 1 is flat. batched: the
+    micro-batches run in step and share the messages of an exchange.
+    interference: share of its speed that computing loses while its GPU is in a collective or an exchange.
+    """
+
+    order: Order = "pipelined"
+    micro_batches: Count = 1
+    near_ranks: Count = 1
+    batched: bool = False
+    interference: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+def in_words(schedule: Schedule) -> str:
+    """The schedule as reports name it.
+
+    >>> in_words(Schedule(order="overlapped", micro_batches=2, near_ranks=4))
+    'overlapped, 2 micro-batches, hierarchical sums (4 near)'
+    """
+    said = [schedule.order, f"{schedule.micro_batches} micro-batch{'es' * (schedule.micro_batches > 1)}"]
+    if schedule.near_ranks > 1:
+        said.append(f"hierarchical sums ({schedule.near_ranks} near)")
+    if schedule.batched:
+        said.append("batched exchanges")
+    return ", ".join(said)
