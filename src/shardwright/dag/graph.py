@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shardwright.dag.chain import Chain, Post
 from shardwright.dag.worker import Worker
@@ -108,18 +108,7 @@ def _tied(node: Node, more: dict[int, list[int]], meets: dict[int, int]) -> Node
     number = node.number
     if number not in more and number not in meets:
         return node
-    return Node(
-        number=number,
-        worker=node.worker,
-        stage=node.stage,
-        step=node.step,
-        micro_batch=node.micro_batch,
-        chain=node.chain,
-        operation=node.operation,
-        seconds=node.seconds,
-        after=node.after + tuple(more.get(number, ())),
-        meets=meets.get(number),
-    )
+    return replace(node, after=node.after + tuple(more.get(number, ())), meets=meets.get(number))
 
 
 def _match_transfers(held: list[Chain], first: list[int], more: dict[int, list[int]]) -> None:

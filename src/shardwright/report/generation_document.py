@@ -2,6 +2,7 @@
 
 from shardwright.plan.generation import Answer, Generation, RankTotal
 from shardwright.report.document import Bullets, Document, Heading, Item, Paragraph, columns, table
+from shardwright.report.trial import trial_words
 from shardwright.report.words import counted
 from shardwright.units import format_bytes, format_rate, format_seconds
 
@@ -23,7 +24,7 @@ def generation_document(found: Generation) -> Document:
         Heading(f"Generated: {found.layout}", level=1),
         Paragraph(
             f"{counted(len(found.ranks), 'rank')}, {found.mode}, {found.dtype} on {found.device}; checkpoint "
-            f"{found.checkpoint}; {_sampling(found)}; {_trial(found)}."
+            f"{found.checkpoint}; {_sampling(found)}; {trial_words(found.trial)}."
         ),
         *((Paragraph(NOISE),) if found.random_weights else ()),
         Bullets(tuple(_answer(answer) for answer in found.answers)),
@@ -57,19 +58,6 @@ def _sampling(found: Generation) -> str:
     if sampling.top_p is not None:
         said.append(f"top-p {sampling.top_p:g}")
     return ", ".join((*said, f"seed {sampling.seed}"))
-
-
-def _trial(found: Generation) -> str:
-    """How the steps were executed."""
-    trial = found.trial
-    said = [counted(trial.micro_batches, "micro-batch")]
-    if trial.near_ranks > 1:
-        said.append(f"hierarchical sums, {trial.near_ranks} neighbours first")
-    if trial.chunk_tokens is not None:
-        said.append(f"prefill in pieces of at most {counted(trial.chunk_tokens, 'token')}")
-    if trial.batched:
-        said.append("exchanges of all micro-batches in one message a peer")
-    return ", ".join(said)
 
 
 def _answer(answer: Answer) -> Item:

@@ -2,6 +2,7 @@
 
 from shardwright.plan.proof import FamilyProof, Proof
 from shardwright.report.document import Bullets, Document, Heading, Paragraph, columns, table
+from shardwright.report.trial import trial_words
 from shardwright.report.words import MET, MISSED, counted
 from shardwright.units import format_bytes, format_seconds
 
@@ -50,15 +51,8 @@ def proof_document(proof: Proof) -> Document:
 
 def _trial(proof: Proof) -> Document:
     """How it was executed, the same for all checkpoints."""
-    (family, *_), trial = proof.families, proof.families[0].trial
-    said = [family.dtype, counted(trial.micro_batches, "micro-batch")]
-    if trial.near_ranks > 1:
-        said.append(f"hierarchical sums, {trial.near_ranks} neighbours first")
-    if trial.chunk_tokens is not None:
-        said.append(f"prefill in pieces of at most {counted(trial.chunk_tokens, 'token')}")
-    if trial.batched:
-        said.append("exchanges of all micro-batches in one message a peer")
-    return (Paragraph(f"Executed in {', '.join(said)}."),)
+    family = proof.families[0]
+    return (Paragraph(f"Executed in {family.dtype}, {trial_words(family.trial)}."),)
 
 
 def _row(family: FamilyProof) -> tuple[str, ...]:
