@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shardwright.dag.schedule import Schedule
-from shardwright.dag.step import step_graph
+from shardwright.dag.step import step_timeline
 from shardwright.engine.shardwright_runtime import SHARDWRIGHT_0_1
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import read_deployment
@@ -32,9 +32,10 @@ TOKENS = {
 def test_counts_and_bytes_by_hand(text: str) -> None:
     deployment, layout = read_deployment(REFERENCE), parse_layout(text)
     load = decode_load(deployment.model, layout, deployment.workload, 2)
-    graph = step_graph(
+    timeline = step_timeline(
         deployment.model, SHARDWRIGHT_0_1, deployment.cluster, layout, load, Schedule(micro_batches=2)
     )
+    graph = timeline.graph
     found: Counter[tuple[str, str, float]] = Counter()
     for node in graph.nodes:
         operation = node.operation

@@ -16,8 +16,8 @@ from shardwright.layout.notation import parse_layout
 from shardwright.model.hf import read_config
 from shardwright.run.job import Job, RankResult, seats_of
 from shardwright.run.ledger import CONTROL
+from shardwright.run.operations import load_of
 from shardwright.run.perform import perform_here
-from shardwright.run.program import load_of
 from shardwright.run.tiny import make_tiny
 from shardwright.steps.operation import COMMUNICATION, Exchange, Transfer
 

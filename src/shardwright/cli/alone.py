@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
 from rich.console import Console
 
 from shardwright.cli.inputs import deployment_from, layout_for
+from shardwright.cli.output import print_result, write_result
 from shardwright.cli.runtime import needs_runtime
 from shardwright.errors import InputError
 from shardwright.plan.alone import Kernels
-from shardwright.plan.file import write_text
 from shardwright.report.alone import print_rank
 from shardwright.steps.operation import Phase
 
@@ -56,10 +55,6 @@ def measure_rank(
             progress=lambda doing: status.update(f"rank {rank}: {doing}"),
         )
     if output is not None:
-        written = write_text(output / f"rank-{rank}.json", measured.model_dump_json(indent=2) + "\n")
-        click.echo(f"wrote {written}", err=True)
-    if as_json:
-        click.echo(measured.model_dump_json(indent=2))
-    else:
-        print_rank(measured, Console())
+        write_result(measured, output / f"rank-{rank}.json")
+    print_result(measured, print_rank, as_json=as_json)
     return 0

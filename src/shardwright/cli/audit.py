@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from shardwright.audit.audit import audit
 from shardwright.cli.inputs import deployment_from, deployment_options
+from shardwright.cli.output import print_result
 from shardwright.plan.file import write_text
 from shardwright.report.markdown import audit_markdown
 from shardwright.report.terminal import print_audit
@@ -28,8 +28,5 @@ def command(deployment: Path | None, output: Path | None, as_json: bool, **optio
     found = audit(deployment_from(deployment, options), layout=layout, gpus=gpus)
     if output is not None:
         click.echo(f"wrote {write_text(output, audit_markdown(found))}", err=True)
-    if as_json:
-        click.echo(found.model_dump_json(indent=2))
-    else:
-        print_audit(found, Console())
+    print_result(found, print_audit, as_json=as_json)
     return 0 if found.verdict.level == "ready" else 1

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from shardwright.cli.inputs import deployment_from, deployment_options
+from shardwright.cli.output import print_result
 from shardwright.plan.strategy import resolve_layout
 from shardwright.report.terminal import print_explanation
 from shardwright.search.explain import explain
@@ -24,8 +24,5 @@ def command(plan: Path | None, as_json: bool, **options: Any) -> int:
     deployment = deployment_from(plan, options)
     layout = None if deployment.layout is None else resolve_layout(deployment, deployment.layout)[0]
     found = explain(deployment, layout)
-    if as_json:
-        click.echo(found.model_dump_json(indent=2))
-    else:
-        print_explanation(found, Console())
+    print_result(found, print_explanation, as_json=as_json)
     return 0 if found.sound else 1

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from shardwright.cli.inputs import deployment_from, deployment_options
+from shardwright.cli.output import print_result
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.file import write_plan
 from shardwright.plan.plan import Plan
@@ -32,10 +32,7 @@ def command(
     found = make_plan(deployment_from(deployment, options), best=best, num_alternatives=top)
     if output is not None:
         click.echo(f"wrote {write_plan(found, output)}", err=True)
-    if as_json:
-        click.echo(found.model_dump_json(indent=2))
-    else:
-        print_plan(found, Console())
+    print_result(found, print_plan, as_json=as_json)
     return 0 if found.met else 1
 
 

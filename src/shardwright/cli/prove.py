@@ -1,19 +1,16 @@
 """shardwright prove: execute the layout beside the unsharded model, and write what came of it."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
 from shardwright.cli.alone import measure_rank
 from shardwright.cli.inputs import layout_of
+from shardwright.cli.output import print_result, write_result
 from shardwright.cli.runtime import check_size, checkpoint_folders, needs_runtime
-from shardwright.layout.layout import Layout
-from shardwright.plan.file import write_text
+from shardwright.plan.generation import Mode
 from shardwright.plan.proof import Trial
 from shardwright.report.terminal import print_proof
 
@@ -82,7 +79,8 @@ def command(
             output=output,
             as_json=as_json,
         )
-    split, mode = layout_of(plan, layout), "in-process" if in_process else "processes"
+    split = layout_of(plan, layout)
+    mode: Mode = "in-process" if in_process else "processes"
     check_size(split, mode)
     trial = Trial(
         micro_batches=micro_batches, near_ranks=near_ranks, chunk_tokens=chunk_tokens, batched=batched
@@ -90,13 +88,13 @@ def command(
     with needs_runtime("prove"):
         import torch  # noqa: PLC0415 - takes seconds to import
 
-        from shardwright.run import prove, subject  # noqa: PLC0415
+        from shardwright.run import modes, prove, subject  # noqa: PLC0415
     torch.set_num_threads(1)  # on matrices as small as these, threads cost more than they do
     executed = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
     with (
         tempfile.TemporaryDirectory() as scratch,
         Console(stderr=True).status("making checkpoints") as status,
-        _ranks(split, in_process) as perform,
+        modes.performer(mode, split) as perform,
     ):
         folders = checkpoint_folders(checkpoint, families, Path(scratch), seed)
         found = prove.prove_layout(
@@ -108,24 +106,6 @@ def command(
             progress=lambda name: status.update(f"proving {name}"),
         )
     if output is not None:
-        written = write_text(output / PROOF_FILE, found.model_dump_json(indent=2) + "\n")
-        click.echo(f"wrote {written}", err=True)
-    if as_json:
-        click.echo(found.model_dump_json(indent=2))
-    else:
-        print_proof(found, Console())
+        write_result(found, output / PROOF_FILE)
+    print_result(found, print_proof, as_json=as_json)
     return 0 if found.passed else 1
-
-
-@contextmanager
-def _ranks(layout: Layout, in_process: bool) -> Iterator[Any]:
-    """What performs a job: this process, or a pool with a worker a rank."""
-    if in_process:
-        from shardwright.run.perform import perform_here  # noqa: PLC0415
-
-        yield perform_here
-        return
-    from shardwright.run.pool import Pool  # noqa: PLC0415
-
-    with Pool(layout.num_gpus) as pool:
-        yield pool.run

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from shardwright.cli.inputs import layout_of
+from shardwright.cli.output import print_result
 from shardwright.cli.prompts import parse_ids, read_prompts
 from shardwright.cli.runtime import check_size, needs_runtime, said_once
 from shardwright.errors import InputError
@@ -98,14 +99,12 @@ def command(
                 if asked.random_weights:
                     torch.set_num_threads(1)  # on matrices as small as these, threads cost more than they do
                 job = generate.generation_job(split, asked)
-            results = modes.perform_as(mode, job, status.update)
+            with modes.performer(mode, job.seats.layout, status.update) as perform:
+                results = perform(job)
         if not results:
             return 0
         found = generate.generation_of(job, results, asked, mode)
-    if as_json:
-        click.echo(found.model_dump_json(indent=2))
-    else:
-        print_generation(found, Console())
+    print_result(found, print_generation, as_json=as_json)
     return 0
 
 

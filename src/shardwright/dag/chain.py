@@ -19,7 +19,7 @@ from shardwright.layout.stages import layer_ranges
 from shardwright.model.spec import ModelSpec
 from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load
-from shardwright.steps.operation import Exchange, Operation, Transfer
+from shardwright.steps.operation import Communication, Exchange, Operation, Transfer
 from shardwright.steps.program import Stage, rank_program
 
 
@@ -105,7 +105,7 @@ def _posts(work: Work, worker: Worker, stage: int, forms: Forms, schedule: Sched
     told = [
         (_plain(operation), _peers(work.workers, worker, stage, operation))
         for operation in program
-        if float(getattr(operation, "num_ranks", 2)) > 1
+        if not isinstance(operation, Communication) or float(operation.num_ranks) > 1
     ]
     if not schedule.batched:
         return tuple(Post(operation, 0, peers) for operation, peers in told)

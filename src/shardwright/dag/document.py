@@ -5,7 +5,7 @@ from shardwright.dag.timeline import Engine, Slice, Timeline
 from shardwright.dag.worker import Worker
 from shardwright.layout.grid import Role
 from shardwright.record import Record
-from shardwright.steps.operation import Family
+from shardwright.steps.operation import Communication, Family
 
 SCHEMA_VERSION = 1
 
@@ -95,8 +95,8 @@ def _node(piece: Slice) -> NodeRecord:
         operation=operation.name,
         family=operation.family,
         uses=piece.engine,
-        dimension=getattr(operation, "axis", None),
-        num_ranks=int(getattr(operation, "num_ranks", 1)),
+        dimension=operation.axis if isinstance(operation, Communication) else None,
+        num_ranks=int(operation.num_ranks) if isinstance(operation, Communication) else 1,
         bytes=float(operation.bytes),
         flops=float(operation.flops),
         start_s=piece.start_s,

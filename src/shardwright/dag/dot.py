@@ -7,6 +7,7 @@ from itertools import groupby
 
 from shardwright.dag.graph import Graph, Node
 from shardwright.dag.timeline import engine_of_node
+from shardwright.steps.operation import Communication
 from shardwright.units import format_bytes
 
 MAX_GPUS = 8
@@ -98,8 +99,8 @@ def _block(block: _Block, place: str, index: int) -> Iterator[str]:
 def _look(node: Node) -> str:
     operation, engine = node.operation, engine_of_node(node)
     label = operation.name
-    if engine != "compute":
-        ranks = f"{getattr(operation, 'axis', '')} of {getattr(operation, 'num_ranks', 1):g}"
+    if isinstance(operation, Communication):
+        ranks = f"{operation.axis} of {operation.num_ranks:g}"
         label += f"\n{ranks}, {format_bytes(float(operation.bytes))}"
     return f'label={_quoted(label)}, fillcolor="{COLOURS[engine]}"'
 

@@ -7,7 +7,7 @@ from shardwright.cost.constants import constants
 from shardwright.cost.price import wires_of
 from shardwright.cost.step import operation_seconds
 from shardwright.dag.chain import Work, chains
-from shardwright.dag.graph import Graph, build_graph
+from shardwright.dag.graph import build_graph
 from shardwright.dag.schedule import Schedule
 from shardwright.dag.timeline import Timeline, simulate
 from shardwright.engine.engine import Engine
@@ -15,10 +15,10 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.stages import stage_counts
 from shardwright.model.spec import ModelSpec
 from shardwright.steps.load import Load
-from shardwright.steps.operation import Operation
+from shardwright.steps.operation import Communication, Operation
 
 
-def step_graph(
+def step_timeline(
     model: ModelSpec,
     engine: Engine,
     cluster: Cluster,
@@ -27,10 +27,11 @@ def step_graph(
     schedule: Schedule,
     *,
     num_steps: int = 1,
-) -> Graph:
-    """The graph of `num_steps` steps, each of schedule.micro_batches micro-batches of `load`.
+) -> Timeline:
+    """`num_steps` steps, each of schedule.micro_batches micro-batches of `load`, recorded and played.
 
-    Raises ProgramError where the programs of the ranks do not fit together.
+    A communication is between nodes where any group of its axis is. Raises ProgramError where the
+    programs of the ranks do not fit together.
     """
     work = Work(
         model=model,
@@ -50,25 +51,9 @@ def step_graph(
             known[alike] = float(operation_seconds(operation, cluster.device, wires, law))
         return known[alike]
 
+    def tier(operation: Communication) -> str:
+        return "far" if float(wires.nodes[operation.axis]) > 1 else "near"
+
     recorded = chains(work, schedule, num_steps)
-    return build_graph(work.workers, recorded, seconds, serial=schedule.order == "serial")
-
-
-def step_timeline(
-    model: ModelSpec,
-    engine: Engine,
-    cluster: Cluster,
-    layout: Layout,
-    load: Load,
-    schedule: Schedule,
-    *,
-    num_steps: int = 1,
-) -> Timeline:
-    """The same, played. A communication is between nodes where any of its axis's groups is."""
-    graph = step_graph(model, engine, cluster, layout, load, schedule, num_steps=num_steps)
-    nodes = wires_of(engine, cluster, layout).nodes
-
-    def tier(operation: Operation) -> str:
-        return "far" if float(nodes[getattr(operation, "axis")]) > 1 else "near"  # noqa: B009 - communication
-
+    graph = build_graph(work.workers, recorded, seconds, serial=schedule.order == "serial")
     return simulate(graph, schedule, tier)

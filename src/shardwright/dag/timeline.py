@@ -19,13 +19,13 @@ from typing import Literal
 
 from shardwright.dag.graph import Graph, Node
 from shardwright.dag.schedule import Schedule
-from shardwright.steps.operation import COMMUNICATION, Operation, Transfer
+from shardwright.steps.operation import Communication, Transfer
 
 Engine = Literal["compute", "network", "copy"]
 
 ENGINES: tuple[Engine, ...] = ("compute", "network", "copy")
 
-Tier = Callable[[Operation], str]
+Tier = Callable[[Communication], str]
 """The links that a communication uses: 'near' inside a node, 'far' between nodes."""
 
 
@@ -33,7 +33,7 @@ def engine_of_node(node: Node) -> Engine:
     """Which engine of its GPU a node uses."""
     if isinstance(node.operation, Transfer):
         return "copy"
-    return "network" if node.operation.family in COMMUNICATION else "compute"
+    return "network" if isinstance(node.operation, Communication) else "compute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class _Player:
                 number=len(self.jobs),
                 nodes=[node],
                 engines=[(node.worker, engine)],
-                tier="" if engine == "compute" else tier(node.operation),
+                tier=tier(node.operation) if isinstance(node.operation, Communication) else "",
                 remaining=node.seconds,
             )
             self.jobs.append(job)

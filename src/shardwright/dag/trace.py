@@ -13,7 +13,7 @@ from typing import Any
 
 from shardwright.dag.graph import Graph, Node
 from shardwright.dag.timeline import ENGINES, Engine, Slice, Timeline
-from shardwright.steps.operation import Transfer
+from shardwright.steps.operation import Communication, Transfer
 
 MAX_TRACKS = 16
 
@@ -100,7 +100,7 @@ def _slice(piece: Slice, track: _Track) -> Event:
             "step": node.step,
             "micro_batch": node.micro_batch,
             "layer": operation.layer,
-            "axis": getattr(operation, "axis", None),
+            "axis": operation.axis if isinstance(operation, Communication) else None,
             "bytes": float(operation.bytes),
             "flops": float(operation.flops),
         },

@@ -13,7 +13,7 @@ from shardwright.plan.plan import Pool
 from shardwright.search.engine import engine_of
 from shardwright.steps.forms import Forms
 from shardwright.steps.load import decode_load
-from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
+from shardwright.steps.operation import Communication, Transfer
 from shardwright.steps.program import rank_program
 
 
@@ -45,7 +45,7 @@ def traffic(deployment: Deployment, layout: Layout, pool: Pool) -> tuple[Traffic
         for operation in rank_program(deployment.model, layout, stage, load, role, forms):
             if isinstance(operation, Transfer) and not operation.sends:
                 continue  # the other end of a handover that the stage before counts
-            if isinstance(operation, AllReduce | Gather | Exchange | Transfer):
+            if isinstance(operation, Communication):
                 ranks, payload = (
                     int(np.asarray(operation.num_ranks)),
                     float(np.asarray(operation.payload_bytes)),

@@ -15,13 +15,18 @@ CONTROL = frozenset({"dispatch_counts", "lane_sizes"})
 """Traffic that tells sizes, not part of the graph: its bytes do not depend on the tokens."""
 
 
+Routed = dict[tuple[int, int, int], Tensor]
+"""(step, micro-batch, layer) -> experts that the tokens of a rank chose, [tokens, top-k]."""
+
+
 class Ledger:
     """Every collective of every rank, micro-batch and step of a job, compared in order.
 
-    first_difference: in words; '' when the whole run is as rebuilt.
+    routed: by result, the routing that the bytes are rebuilt with. first_difference: in words; '' when the
+    whole run is as rebuilt.
     """
 
-    def __init__(self, job: Job, results: Sequence[RankResult], subject: Subject) -> None:
+    def __init__(self, job: Job, results: Sequence[RankResult], routed: Sequence[Routed]) -> None:
         self._recorded: list[Sent] = []
         self._rebuilt: list[Sent] = []
         self.first_difference = ""
@@ -31,19 +36,17 @@ class Ledger:
                 if entry.name not in CONTROL:
                     sent = Sent(entry.name, entry.layer, entry.payload_bytes)
                     found[result.rank, entry.step, entry.micro_batch].append(sent)
-        shares = [job.shares(result.rank) for result in results]
-        together = [tuple(range(job.num_micro_batches))] if job.batched else None
+        ranks = [(job.seats.seat(result.rank), job.shares(result.rank)) for result in results]
+        micro_batches = range(job.num_micro_batches)
+        in_step = [tuple(micro_batches)] if job.batched else [(index,) for index in micro_batches]
+        choices = _choices(job, results, routed)
         for step in range(job.num_steps):
-            routings = [
-                Routing(job.seats, _choices(job, results, subject, step, index))
-                for index in range(job.num_micro_batches)
-            ]
-            for result in results:
-                for indices in together or [(index,) for index in range(job.num_micro_batches)]:
-                    shapes = [shares[result.rank][index].shape(step) for index in indices]
-                    seat = job.seats.seat(result.rank)
+            routings = [Routing(job.seats, choices[step, index]) for index in micro_batches]
+            for seat, shares in ranks:
+                for indices in in_step:
+                    shapes = [shares[index].shape(step) for index in indices]
                     expected = list(rebuilt(seat, shapes, [routings[index] for index in indices]))
-                    key = (result.rank, step, indices[0])
+                    key = (seat.rank, step, indices[0])
                     self._compare(key, found[key], expected)
                     self._recorded += found[key]
                     self._rebuilt += expected
@@ -78,52 +81,49 @@ class Ledger:
         )
 
 
-def strayed(job: Job, results: Sequence[RankResult], subject: Subject) -> Iterator[tuple[int, int]]:
-    """(sequence, step) of every token that chose other experts than in the unsharded model."""
-    for result in results:
+def strayed(job: Job, results: Sequence[RankResult], expected: Sequence[Routed]) -> Iterator[tuple[int, int]]:
+    """(sequence, step) of every token that chose other experts than `expected`, by result."""
+    for result, chosen in zip(results, expected, strict=True):
         shares = job.shares(result.rank)
-        for (step, index, layer), ids in result.routed.items():
-            share = shares[index]
-            ran, expected = torch.from_numpy(ids), expected_choices(job, result, subject, step, index, layer)
-            alike_B = same_experts(ran, expected).view(len(share.sequences), -1).all(-1)
-            yield from ((share.sequences[row], step) for row in (~alike_B).nonzero().flatten().tolist())
+        for (step, index, layer), ran in as_it_ran(result).items():
+            sequences = shares[index].sequences
+            alike_B = same_experts(ran, chosen[step, index, layer]).view(len(sequences), -1).all(-1)
+            yield from ((sequences[row], step) for row in (~alike_B).nonzero().flatten().tolist())
 
 
-def expected_choices(
-    job: Job, result: RankResult, subject: Subject, step: int, index: int, layer: int
-) -> Tensor:
-    """The experts that ran in a step, [T, K], but every token's as the unsharded model has it.
-
-    Those of padding are as they ran.
-    """
-    ran = torch.from_numpy(result.routed[step, index, layer])
-    share = job.shares(result.rank)[index]
-    _, num_tokens, past = share.shape(step)
-    chosen = ran.clone().view(len(share.sequences), num_tokens, ran.shape[-1])
-    for row, sequence in enumerate(share.sequences):
-        padding = int(share.padding_B[row])
-        begin, end = (max(0, past + new - padding) for new in (0, num_tokens))
-        chosen[row, num_tokens - (end - begin) :] = subject.expected(sequence).routed[layer][begin:end]
-    return chosen.view_as(ran)
+def as_it_ran(result: RankResult) -> Routed:
+    """The experts that the tokens of a rank chose."""
+    return {key: torch.from_numpy(ids) for key, ids in result.routed.items()}
 
 
-def _choices(job: Job, results: Sequence[RankResult], subject: Subject, step: int, index: int) -> Choices:
-    """Experts chosen by the tokens of every attention rank: as the unsharded model's, in bf16 as they ran."""
-    leaders: dict[tuple[int, int | None, int | None], RankResult] = {}
+def as_unsharded(job: Job, result: RankResult, subject: Subject) -> Routed:
+    """The same, but every token's experts as the unsharded model has them; those of padding as they ran."""
+    shares, found = job.shares(result.rank), as_it_ran(result)
+    for (step, index, layer), ran in found.items():
+        share = shares[index]
+        _, num_tokens, past = share.shape(step)
+        chosen = ran.clone().view(len(share.sequences), num_tokens, ran.shape[-1])
+        for row, sequence in enumerate(share.sequences):
+            padding = int(share.padding_B[row])
+            begin, end = (max(0, past + new - padding) for new in (0, num_tokens))
+            chosen[row, num_tokens - (end - begin) :] = subject.expected(sequence).routed[layer][begin:end]
+        found[step, index, layer] = chosen.view_as(ran)
+    return found
+
+
+def _choices(
+    job: Job, results: Sequence[RankResult], routed: Sequence[Routed]
+) -> dict[tuple[int, int], Choices]:
+    """(step, micro-batch) -> experts that the tokens of every attention rank chose, as tp rank 0 has them."""
     places = [job.seats.seat(result.rank).place for result in results]
+    leaders = {
+        (place.copy, place.stage, place.dp): chosen
+        for place, chosen in zip(places, routed, strict=True)
+        if place.tp == 0
+    }
+    found: dict[tuple[int, int], Choices] = defaultdict(dict)
     for result, place in zip(results, places, strict=True):
-        if place.tp == 0:
-            leaders[place.copy, place.stage, place.dp] = result
-    found: Choices = {}
-    for result, place in zip(results, places, strict=True):
-        if place.tp is None:
-            continue
-        leader = leaders[place.copy, place.stage, place.dp]
-        for at, micro, layer in leader.routed:
-            if (at, micro) == (step, index):
-                found[result.rank, layer] = (
-                    expected_choices(job, leader, subject, step, index, layer)
-                    if subject.dtype == torch.float32
-                    else torch.from_numpy(leader.routed[at, micro, layer])
-                )
+        if place.tp is not None:
+            for (step, index, layer), ids in leaders[place.copy, place.stage, place.dp].items():
+                found[step, index][result.rank, layer] = ids
     return found

@@ -1,12 +1,14 @@
 """Where the ranks of a job run: in this process, in one each on this machine, or where torchrun put them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from shardwright.errors import EnvironmentLacksError
 from shardwright.layout.layout import Layout
 from shardwright.plan.generation import Mode
-from shardwright.run.job import Job, RankResult
-from shardwright.run.perform import Tell, perform_here
+from shardwright.run.perform import Perform, Tell, perform_here
 from shardwright.run.pool import Pool
 from shardwright.run.world import check_place, perform_in_world, read_place
 
@@ -24,14 +26,20 @@ def check_mode(mode: Mode, layout: Layout, device: str) -> None:
         raise EnvironmentLacksError(needs)
 
 
-def perform_as(mode: Mode, job: Job, tell: Tell) -> list[RankResult]:
-    """What every rank hands back; under torchrun to rank 0 alone, and nothing to the others.
+@contextmanager
+def performer(mode: Mode, layout: Layout, tell: Tell = lambda doing: None) -> Iterator[Perform]:
+    """What performs jobs of a layout, one after another; its processes end with the context.
 
-    Raises RankError for a rank that fails, under torchrun for this one alone.
+    Every rank's part comes back, under torchrun to rank 0 alone, and nothing to the others. It raises
+    RankError for a rank that fails, under torchrun for this one alone.
     """
-    if mode == "in-process":
-        return perform_here(job, lambda step: tell(f"step {step + 1} of at most {job.num_steps}"))
-    if mode == "torchrun":
-        return perform_in_world(job, read_place(), tell)
-    with Pool(job.seats.layout.num_gpus) as pool:
-        return pool.run(job, lambda rank, doing: tell(f"rank {rank}: {doing}"))
+    match mode:
+        case "in-process":
+            yield lambda job: perform_here(
+                job, lambda step: tell(f"step {step + 1} of at most {job.num_steps}")
+            )
+        case "torchrun":
+            yield lambda job: perform_in_world(job, read_place(), tell)
+        case "processes":
+            with Pool(layout.num_gpus) as pool:
+                yield lambda job: pool.run(job, lambda rank, doing: tell(f"rank {rank}: {doing}"))

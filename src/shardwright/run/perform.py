@@ -19,6 +19,9 @@ from shardwright.run.session import Player, chosen_tokens, ended, play_job
 Tell = Callable[[str], None]
 """Says what the rank does now, in words; told at least once a second while the rank waits for others."""
 
+Perform = Callable[[Job], list[RankResult]]
+"""Does a job: one process that plays every rank, a pool of processes, or this one with the others' help."""
+
 
 def decoder_of(config: PreTrainedConfig) -> nn.Module:
     """The unsharded decoder without memory: what the ranks' modules are cut after."""

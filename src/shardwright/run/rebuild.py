@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from shardwright.run.exchange import choose_slots
-from shardwright.run.program import load_of, program_of
+from shardwright.run.operations import load_of, program_of
 from shardwright.run.seat import Seat, Seats
-from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
+from shardwright.steps.operation import Communication, Exchange, Transfer
 
 Choices = dict[tuple[int, int], Tensor]
 """(attention rank, layer) -> experts chosen by its tokens in one step and micro-batch, [T, K]."""
@@ -98,12 +98,8 @@ def rebuilt(
                 yield Sent("stage" if isinstance(operation, Transfer) else name, layer, payload_bytes)
 
 
-def _talk(
-    seat: Seat, stage: int, shape: tuple[int, int, int]
-) -> Iterator[AllReduce | Gather | Transfer | Exchange]:
+def _talk(seat: Seat, stage: int, shape: tuple[int, int, int]) -> Iterator[Communication]:
     """The communication of one stage's program; that of one rank alone is none, but for exchanges."""
     for operation in program_of(seat, stage, load_of(*shape)):
-        if isinstance(operation, Exchange | AllReduce | Gather | Transfer) and (
-            isinstance(operation, Exchange) or float(operation.num_ranks) > 1
-        ):
+        if isinstance(operation, Communication) and float(operation.num_ranks) > 1:
             yield operation

@@ -15,6 +15,7 @@ from shardwright.run.job import Job, Performed, RankResult, performed
 from shardwright.run.network import Program, Request
 from shardwright.run.program import Rank, run_micro_batch
 from shardwright.run.sampling import next_token
+from shardwright.run.share import Share
 
 
 class Player:
@@ -34,7 +35,9 @@ class Player:
         """The rank's programs of a step: one a micro-batch, or one for all of them."""
         self.steps_s.append(time.monotonic())
         for share, batch in zip(self.shares, self.batches, strict=True):
-            batch.feed(self._due(share.piece_BS(step) if step < self.job.num_prefills else share.sequences))
+            prefills = step < self.job.num_prefills
+            tokens_BS = share.piece_BS(step) if prefills else self._last_tokens(share)
+            batch.feed(tokens_BS.to(self.rank.device))
         programs = [
             run_micro_batch(self.rank, batch, cache, step=step, index=index)
             for index, (batch, cache) in enumerate(zip(self.batches, self.caches, strict=True))
@@ -82,11 +85,10 @@ class Player:
             bytes_read=bytes_read,
         )
 
-    def _due(self, tokens: Tensor | tuple[int, ...]) -> Tensor:
-        """A piece of the prompts, or the last token of each of the sequences, [B, S]."""
-        if isinstance(tokens, tuple):
-            tokens = torch.tensor([self.tokens[i][-1] for i in tokens], dtype=torch.long).view(-1, 1)
-        return tokens.to(self.rank.device)
+    def _last_tokens(self, share: Share) -> Tensor:
+        """Of each of the sequences, [B, 1]."""
+        last = [self.tokens[sequence][-1] for sequence in share.sequences]
+        return torch.tensor(last, dtype=torch.long).view(-1, 1)
 
     def _rows(self, step: int) -> dict[int, Tensor]:
         if not self.rank.seat.is_last or self.rank.seat.place.tp != 0:

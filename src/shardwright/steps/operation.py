@@ -157,10 +157,9 @@ class Small(Operation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllReduce(Operation):
-    """Sum over the `num_ranks` ranks of `axis`; payload_bytes is the buffer of one rank."""
+class Communication(Operation):
+    """Work of the `num_ranks` ranks of `axis` together; none where that is one rank."""
 
-    family = "all_reduce"
     axis: str
     num_ranks: Size
     payload_bytes: Size
@@ -171,22 +170,22 @@ class AllReduce(Operation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gather(Operation):
+class AllReduce(Communication):
+    """Sum over the ranks; payload_bytes is the buffer of one rank."""
+
+    family = "all_reduce"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gather(Communication):
     """All-gather or reduce-scatter; payload_bytes is the whole (gathered) buffer."""
 
     family = "gather"
-    axis: str
-    num_ranks: Size
-    payload_bytes: Size
     reduces: bool = False
-
-    @property
-    def bytes(self) -> Size:
-        return self.payload_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exchange(Operation):
+class Exchange(Communication):
     """One direction of an all-to-all of token rows: dispatch to the experts or combine back.
 
     payload_bytes: what the busiest rank sends or receives, rows that stay on the rank included.
@@ -195,28 +194,13 @@ class Exchange(Operation):
     """
 
     family = "exchange"
-    axis: str
-    num_ranks: Size
-    payload_bytes: Size
     remote: Size
     dedicated: bool = False
 
-    @property
-    def bytes(self) -> Size:
-        return self.payload_bytes
-
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(Operation):
-    """Activations to the next stage, or from the one before."""
+class Transfer(Communication):
+    """Activations to the next stage, or from the one before. num_ranks: stages of the pipeline."""
 
     family = "transfer"
-    axis: str
-    num_ranks: Size
-    """Stages of the pipeline; 1 is no transfer."""
-    payload_bytes: Size
     sends: bool
-
-    @property
-    def bytes(self) -> Size:
-        return self.payload_bytes

@@ -28,12 +28,12 @@ from shardwright.run.alone.filled import FilledCache
 from shardwright.run.alone.measure import Rounds, measure_alone
 from shardwright.run.alone.peers import AbsentPeers
 from shardwright.run.alone.solo import play_alone
-from shardwright.run.alone.turn import num_ranks, turn_of
+from shardwright.run.alone.turn import turn_of
 from shardwright.run.network import Request
-from shardwright.run.program import forms_of, stage_of
+from shardwright.run.operations import forms_of, stage_of
 from shardwright.run.seat import Seat, Seats
 from shardwright.run.tiny import FAMILIES
-from shardwright.steps.operation import COMMUNICATION, Exchange, Phase, Transfer
+from shardwright.steps.operation import Communication, Exchange, Phase, Transfer
 from shardwright.steps.program import rank_program
 from tests.run.alone.test_hollow import tiny_spec
 
@@ -112,7 +112,7 @@ def said(deployment: Deployment, seat: Seat, phase: Phase) -> Iterator[tuple[str
     for stage in seat.stages:
         run = stage_of(seat, stage)
         for op in rank_program(seat.seats.model, seat.layout, run, load, seat.role, forms_of(seat)):
-            if op.family in COMMUNICATION and num_ranks(op) > 1:
+            if isinstance(op, Communication) and float(op.num_ranks) > 1:
                 name = "stage" if isinstance(op, Transfer) else op.name
                 yield name, op.layer, None if isinstance(op, Exchange) else int(op.bytes)
 

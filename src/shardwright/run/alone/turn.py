@@ -17,18 +17,10 @@ from shardwright.cost.price import wires_of
 from shardwright.cost.step import operation_seconds, stages
 from shardwright.engine.shardwright_runtime import SHARDWRIGHT_0_1
 from shardwright.plan.deployment import Deployment
-from shardwright.run.program import forms_of
+from shardwright.run.operations import forms_of
 from shardwright.run.seat import Seat
 from shardwright.steps.load import Load, routed_load
-from shardwright.steps.operation import (
-    COMMUNICATION,
-    AllReduce,
-    Exchange,
-    Gather,
-    Operation,
-    Phase,
-    Transfer,
-)
+from shardwright.steps.operation import Communication, Operation, Phase
 from shardwright.steps.program import rank_program
 from shardwright.units import Estimate
 
@@ -101,23 +93,16 @@ def program_of(seat: Seat, turn: Turn) -> Iterator[Operation]:
         yield from rank_program(model, seat.layout, run, turn.load, seat.role, forms_of(seat))
 
 
-def num_ranks(operation: Operation) -> float:
-    """Ranks of a communication; those that compute are alone."""
-    if isinstance(operation, AllReduce | Gather | Exchange | Transfer):
-        return float(np.asarray(operation.num_ranks))
-    return 1.0
-
-
 def predicted_stretches(deployment: Deployment, seat: Seat, turn: Turn) -> dict[str, float]:
     """Seconds of computation on the plan's GPU, by the communication that they end in."""
     wires, law = wires_of(SHARDWRIGHT_0_1, deployment.cluster, seat.layout), constants()
     found: dict[str, float] = {}
     since = 0.0
     for operation in program_of(seat, turn):
-        if operation.family not in COMMUNICATION:
+        if not isinstance(operation, Communication):
             seconds = operation.times * operation_seconds(operation, deployment.cluster.device, wires, law)
             since += float(np.asarray(seconds))
-        elif num_ranks(operation) > 1:
+        elif float(operation.num_ranks) > 1:
             found[operation.name] = found.get(operation.name, 0.0) + since
             since = 0.0
     return {**found, END: since}

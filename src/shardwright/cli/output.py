@@ -1,0 +1,27 @@
+"""Where what a verb found goes: a file, and stdout for people or for programs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from rich.console import Console
+
+from shardwright.plan.file import write_text
+from shardwright.record import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def print_result(found: R, draw: Callable[[R, Console], None], *, as_json: bool) -> None:
+    """Print it: as JSON, or as `draw` does, as wide as the terminal."""
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        draw(found, Console())
+
+
+def write_result(found: Record, file: Path) -> None:
+    """Write it as JSON, whole or not at all, and say so."""
+    written = write_text(file, found.model_dump_json(indent=2) + "\n")
+    click.echo(f"wrote {written}", err=True)
