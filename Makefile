@@ -29,6 +29,7 @@ types: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/plan_cpu.py
 	$(VENV)/bin/python benchmarks/graph.py
+	$(VENV)/bin/python benchmarks/two_batch_overlap.py
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/overlap.py
 
 $(VENV)/.core: pyproject.toml constraints.txt

@@ -74,7 +74,7 @@ def test_what_it_costs() -> None:
     layout = parse_layout("tp8/ep8")
     assert not assumed and not breaches(engine, layout, model, cluster)
     cost = price(model, engine, cluster, work, layout, engine.stages(model.num_layers, layout.pp))
-    assert 0.001 < float(cost.step_s) <= float(cost.tpot_s) < 0.05
+    assert 0.001 < float(cost.served.step_s) <= float(cost.served.tpot_s) < 0.05
 
 
 def test_the_plan_and_why(tmp_path: Path) -> None:

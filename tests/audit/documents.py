@@ -10,7 +10,8 @@ from shardwright.layout.notation import parse_layout
 from shardwright.model.weights import bytes_by_part, num_parameters
 from shardwright.plan.claims import Claims
 from shardwright.plan.deployment import Deployment, read_deployment
-from shardwright.search.pool import build_pool, price_layout
+from shardwright.search.pool import build_pool
+from shardwright.search.timing import plain_timing
 from shardwright.units import GB
 from shardwright.workload.workload import Targets
 
@@ -41,7 +42,7 @@ def self_consistent(deployment: Deployment, text: str, *, margin: float = 1.5) -
     """
     layout = parse_layout(text)
     bare = deployment.model_copy(update={"layout": text, "claims": None})
-    pool = build_pool(bare, layout, price_layout(bare, layout))
+    pool = build_pool(bare, layout, plain_timing(bare, layout))
     figures, model, ranks = pool.figures, deployment.model, layout.dp * layout.copies
     tpot, rate = round(figures.tpot_s.value * 1e3, 2), round(figures.throughput_tokens_per_s.value, 1)
     share, memory = (

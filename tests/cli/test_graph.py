@@ -52,11 +52,11 @@ def test_experts_of_their_own_need_an_engine_that_has_them() -> None:
     assert [worker.name for worker in found.workers] == ["stage 0 attention", "stage 1 attention", "experts"]
 
 
-def test_a_plan_gives_layout_and_micro_batches(tmp_path: Path) -> None:
+def test_a_plan_gives_layout_and_schedule(tmp_path: Path) -> None:
     assert shardwright("plan", REFERENCE, "-o", str(tmp_path)).status in (0, 1)
     pool = json.loads((tmp_path / "plan.json").read_text())["pools"][0]
     found = StepGraph.model_validate_json(shardwright("graph", str(tmp_path)).out)
-    assert (found.layout, found.schedule.micro_batches) == (pool["layout"], pool["micro_batches"])
+    assert (found.layout, found.schedule.model_dump()) == (pool["layout"], pool["schedule"])
 
 
 @pytest.mark.parametrize(

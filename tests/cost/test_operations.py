@@ -79,16 +79,32 @@ def test_a_group_of_one_costs_nothing() -> None:
     assert float(transfer_seconds(stay, on)) == 0
 
 
-def test_crossing_nodes_costs_more_and_bytes_follow_the_levels() -> None:
-    """16 ranks on 2 nodes: 2 x 7/8 S inside, then 2 x 1/2 x S/8 between nodes, at the NIC's rate."""
+def test_a_large_sum_over_nodes_is_bound_by_the_nic() -> None:
+    """16 ranks on 2 nodes, a ring: 2 x 15/16 of 64 MB through 8 NICs of 50 GB/s and links of 450 GB/s."""
     payload = 64e6
     row = AllReduce(name="", axis="tp", num_ranks=16, payload_bytes=payload)
     one, two = float(all_reduce_seconds(row, wires(1))), float(all_reduce_seconds(row, wires(2)))
     assert two > one
-    inside = AllReduce(name="", axis="tp", num_ranks=8, payload_bytes=payload)
-    across = two - float(all_reduce_seconds(inside, wires(1)))
-    wire = payload / 8 / 50e9 / LAW.collective_for("H100-SXM-80GB").e
-    assert across == pytest.approx(wire, rel=0.1)
+    wire = 2 * 15 / 16 * payload / 8 / 50e9 / LAW.collective_for("H100-SXM-80GB").e
+    assert wire < two < 1.2 * wire
+
+
+def test_a_small_sum_over_many_nodes_takes_the_tree() -> None:
+    """64 ranks on 8 nodes: 2 log2(8) = 6 steps over the network, where the ring has 14."""
+    on = wires(8)
+    row = AllReduce(name="", axis="tp", num_ranks=64, payload_bytes=8192)
+    law, latency = on.law, on.cluster.scale_out.latency_s
+    least = (law.a + law.b * 8) * 1e-6 + 6 * latency
+    assert least < float(all_reduce_seconds(row, on)) < 1.05 * least
+
+
+def test_a_sum_over_nodes_of_one_gpu_has_no_links_inside() -> None:
+    """4 ranks on 4 nodes of one: a ring of 6 steps, 2 x 3/4 of the bytes over each NIC."""
+    on, payload = wires(4), 64e6
+    row = AllReduce(name="", axis="tp", num_ranks=4, payload_bytes=payload)
+    wire = 2 * 3 / 4 * payload / 50e9 / on.law.e
+    steps = (on.law.a + on.law.b) * 1e-6 + 6 * on.cluster.scale_out.latency_s
+    assert float(all_reduce_seconds(row, on)) == pytest.approx(steps + wire, rel=1e-12)
 
 
 def test_the_receiver_is_not_priced_twice() -> None:

@@ -1,19 +1,21 @@
 """Prices over arrays are the program summed layout by layout; the pipeline formula is a simulation."""
 
 import heapq
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardwright.cost.price import price, wires_of
+from shardwright.cost.price import Price, price, wires_of
 from shardwright.cost.step import program_seconds, stages, step_cost
 from shardwright.engine.catalog import ENGINES
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.model.catalog import find_model
 from shardwright.model.spec import LayerShape, ModelSpec
+from shardwright.record import Size
 from shardwright.search.candidates import ARRAYS, Candidates
 from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load, routed_load
@@ -52,6 +54,18 @@ def arrays(layouts: list[Layout]) -> Candidates:
     return Candidates(**columns, pp=layouts[0].pp, home=layouts[0].home)
 
 
+FIGURES: dict[str, Callable[[Price], Size]] = {
+    "tpot": lambda price: price.served.tpot_s,
+    "ttft": lambda price: price.served.ttft_s,
+    "throughput": lambda price: price.served.throughput_tokens_per_s,
+    "communication": lambda price: price.decode.communication_fraction,
+    "floor": lambda price: price.decode.floor_s,
+    "used": lambda price: price.used_bytes,
+    "over": lambda price: price.over_budget_bytes,
+    "kv": lambda price: price.kv_sequences,
+}
+
+
 @pytest.mark.parametrize("model", [SMALL_MOE, LATENT, REFERENCE, WINDOWED], ids=lambda model: model.name)
 @pytest.mark.parametrize("home", LAYOUTS)
 @pytest.mark.parametrize("pp", [1, 2, 3])
@@ -63,17 +77,9 @@ def test_arrays_equal_layouts_one_by_one(model: ModelSpec, home: str, pp: int, e
     together = price(*site, arrays(layouts), layers)
     for index, layout in enumerate(layouts):
         alone = price(*site, layout, layers)
-        for figure in (
-            "tpot_s",
-            "ttft_s",
-            "throughput_tokens_per_s",
-            "communication_fraction",
-            "used_bytes",
-            "over_budget_bytes",
-            "kv_sequences",
-        ):
-            many = np.broadcast_to(np.asarray(getattr(together, figure)), len(layouts))[index]
-            assert many == pytest.approx(float(getattr(alone, figure)), rel=1e-9), (figure, layout)
+        for name, figure in FIGURES.items():
+            many = np.broadcast_to(np.asarray(figure(together)), len(layouts))[index]
+            assert many == pytest.approx(float(figure(alone)), rel=1e-9), (name, layout)
 
 
 @given(
@@ -101,7 +107,7 @@ def test_a_pass_is_every_layer_of_every_stage_summed(
         routing=RoutingProfile(),
     )
     wires = wires_of(engine, site, layout)
-    cost = step_cost(model, engine, layout, layers, load, micro_batches, wires)
+    cost = step_cost(model, layout, layers, load, micro_batches, wires, Forms(exchange=engine.exchange))
     stage_seconds, start = [], 0
     for index, count in enumerate(layers):
         shapes = model.layer_shapes[start : start + count]
@@ -199,12 +205,12 @@ def test_prefills_of_dp_ranks_stall_each_other() -> None:
     """Ranks that step together: a lone prefill stalls all, so dp ranks cost more than their own prefills."""
     site = (REFERENCE, ENGINES["vllm"], cluster(nodes=1), WORKLOAD)
     alone = price(*site, parse_layout("tp8/ep8"), (16,))
-    assert float(alone.tpot_s - alone.step_s) == pytest.approx(
-        (96 - 1) * float(alone.prefill.pass_s) / WORKLOAD.output_tokens
+    assert float(alone.served.tpot_s - alone.served.step_s) == pytest.approx(
+        (96 - 1) * float(alone.lone.cost.pass_s) / WORKLOAD.output_tokens
     )
     together = price(*site, parse_layout("dp8/ep8"), (16,))
-    own = (12 - 1) * float(together.prefill.pass_s) / WORKLOAD.output_tokens
-    assert float(together.tpot_s - together.step_s) > 1.5 * own
+    own = (12 - 1) * float(together.lone.cost.pass_s) / WORKLOAD.output_tokens
+    assert float(together.served.tpot_s - together.served.step_s) > 1.5 * own
 
 
 def test_mla_decode_is_not_below_its_floor() -> None:
@@ -224,4 +230,4 @@ def test_rows_to_dedicated_experts_on_another_node_all_cross() -> None:
     tokens = ENGINES["shardwright"].memory.limits_on(site.device).max_batched_tokens
     chunk = 8192 / -(-8192 // tokens)
     floor_s = chunk * 2 * REFERENCE.hidden * 2 * 2 * 16 / site.scale_out.bandwidth_bytes_per_s
-    assert float(cost.prefill.families["exchange"]) > floor_s
+    assert float(cost.lone.cost.families["exchange"]) > floor_s

@@ -4,16 +4,19 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from shardwright.cluster.cluster import Cluster
 from shardwright.cost.price import wires_of
 from shardwright.cost.step import StepCost, step_cost
 from shardwright.dag.schedule import Schedule
-from shardwright.dag.step import step_timeline
-from shardwright.dag.timeline import Timeline
+from shardwright.dag.step import Site, Steady, steady_step, step_timeline
+from shardwright.dag.timeline import Timeline, simulate
 from shardwright.engine.catalog import ENGINES
+from shardwright.engine.engine import Engine
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.layout.stages import stage_counts
 from shardwright.model.spec import ModelSpec
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load, routed_load
 from shardwright.workload.routing import RoutingProfile
 from tests.samples import LATENT, SMALL_MOE, WINDOWED, cluster
@@ -49,12 +52,25 @@ class Case:
     def cost(self) -> StepCost:
         engine, layers = ENGINES[self.engine], stage_counts(self.layout, self.model.num_layers)
         wires = wires_of(engine, cluster(nodes=8), self.layout)
-        return step_cost(self.model, engine, self.layout, layers, self.load, self.micro_batches, wires)
+        forms = Forms(exchange=engine.exchange)
+        return step_cost(self.model, self.layout, layers, self.load, self.micro_batches, wires, forms)
+
+    @property
+    def site(self) -> tuple[ModelSpec, Engine, Cluster, Layout]:
+        return self.model, ENGINES[self.engine], cluster(nodes=8), self.layout
 
     def play(self, schedule: Schedule, num_steps: int = 1) -> Timeline:
         schedule = schedule.model_copy(update={"micro_batches": self.micro_batches})
-        site = (self.model, ENGINES[self.engine], cluster(nodes=8), self.layout)
-        return step_timeline(*site, self.load, schedule, num_steps=num_steps)
+        return step_timeline(*self.site, self.load, schedule, num_steps=num_steps)
+
+    def steps(self, schedule: Schedule, num_steps: int) -> Timeline:
+        """In the order asked for, whether or not it is the best."""
+        site = Site(*self.site)
+        return simulate(site.graph(self.load, schedule, num_steps), schedule, site.tier)
+
+    def steady(self, schedule: Schedule) -> Steady:
+        schedule = schedule.model_copy(update={"micro_batches": self.micro_batches})
+        return steady_step(*self.site, self.load, schedule)
 
 
 @st.composite

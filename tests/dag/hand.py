@@ -8,6 +8,8 @@ from shardwright.dag.graph import Graph, build_graph
 from shardwright.dag.worker import Worker
 from shardwright.steps.operation import AllReduce, Exchange, Operation, Small, Transfer
 
+SIZES = {"tp": 2, "pp": 2, "exchange": 2}
+
 
 def compute(name: str = "compute", layer: int | None = None) -> Small:
     return Small(name=name, moved_bytes=1.0, layer=layer)
@@ -45,7 +47,7 @@ def stage_workers(num_stages: int) -> tuple[Worker, ...]:
 def graph_of(
     workers: tuple[Worker, ...], chains: list[Chain], seconds: Mapping[str, float], *, serial: bool = False
 ) -> Graph:
-    return build_graph(workers, chains, lambda operation: seconds[operation.name], serial=serial)
+    return build_graph(workers, chains, lambda operation: seconds[operation.name], SIZES, serial=serial)
 
 
 def pipeline(

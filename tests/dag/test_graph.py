@@ -1,6 +1,7 @@
 """Programs that do not fit together are refused, by ranks and operations."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from shardwright.dag.graph import ProgramError, causal_order
 from shardwright.dag.worker import Worker
 from tests.dag.hand import (
     apart_workers,
+    collective,
     compute,
     exchange,
     graph_of,
@@ -20,7 +22,7 @@ from tests.dag.hand import (
 )
 
 ALIKE = dict.fromkeys(
-    ("compute", "attention", "experts", "dispatch", "combine", "send_stage", "receive_stage"), 1.0
+    ("compute", "sum", "attention", "experts", "dispatch", "combine", "send_stage", "receive_stage"), 1.0
 )
 
 
@@ -40,6 +42,7 @@ def test_nodes_stand_after_all_that_they_wait_for() -> None:
     for node in meeting:
         other = graph.nodes[node.meets]
         assert other.meets == node.number and other.operation == node.operation
+        assert other.operation.layer == node.operation.layer
         assert other.worker != node.worker
 
 
@@ -87,6 +90,30 @@ def test_an_exchange_with_the_experts_of_another_stage() -> None:
     posts = (chains[0].posts[0], wrong, *chains[0].posts[2:])
     said = refusal(apart_workers(2, shared=False), with_posts(chains, 0, posts))
     assert said == "rank 0 (stage 0 attention), micro-batch 0: dispatch of layer 0 has no other side"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"num_ranks": 4}, "sum is over 4 ranks of tp, whose groups have 2"),
+        ({"axis": "dp"}, "sum is over 2 ranks of dp, whose groups have no ranks"),
+        ({"axis": "pp", "num_ranks": 1}, "sum is over 1 ranks of pp, whose groups have 2"),
+    ],
+    ids=["of another size", "of another axis", "of another axis and size"],
+)
+def test_a_sum_over_the_wrong_group(changed: dict[str, Any], said: str) -> None:
+    chains = pipeline(2, 1, 1, (compute(), collective()))
+    wrong = replace(chains[1].posts[2], operation=replace(collective(), **changed))
+    posts = (*chains[1].posts[:2], wrong)
+    where = "rank 1 (stage 1 attention+experts), micro-batch 0: "
+    assert refusal(stage_workers(2), with_posts(chains, 1, posts)) == where + said
+
+
+def test_a_sum_with_the_ranks_of_another_stage() -> None:
+    chains = pipeline(2, 1, 1, (collective(),))
+    wrong = replace(chains[0].posts[0], peers=(0, 1))
+    said = refusal(stage_workers(2), with_posts(chains, 0, (wrong, *chains[0].posts[1:])))
+    assert said == "rank 0 (stage 0 attention+experts), micro-batch 0: sum is among workers (0, 1)"
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,10 @@ def test_ping_pong_hides_communication_from_the_bound_on(
     [(1.0, 1.0, 0.1), (1.0, 0.5, 0.2), (0.3, 1.0, 0.1), (1.0, 0.7, 0.24)],
 )
 def test_ping_pong_of_two_stages(attention: float, experts: float, exchange: float) -> None:
-    """Each stage needs its own micro-batches: the bound holds for whole numbers of them a stage."""
+    """Each stage needs its own micro-batches: the bound holds for whole numbers of them a stage.
+
+    In between a stage has now one more, now one fewer than the bound asks for, and waits in the latter case.
+    """
     least = (attention + experts + 2 * exchange) / max(attention, experts)
     seconds = {"attention": attention, "experts": experts, "dispatch": exchange}
     for a_stage in range(math.ceil(least - 1e-9), 5):
@@ -165,17 +168,17 @@ def test_ping_pong_of_two_stages(attention: float, experts: float, exchange: flo
 
 @pytest.mark.parametrize(
     ("attention", "experts", "exchange"),
-    [(1.0, 1.0, 0.1), (1.0, 0.5, 0.2), (0.3, 1.0, 0.1), (1.0, 0.7, 0.24)],
+    [(1.0, 1.0, 0.1), (1.0, 0.5, 0.2), (0.3, 1.0, 0.1), (1.0, 0.7, 0.24), (0.4, 0.2, 0.1), (1.0, 1.0, 0.5)],
 )
 def test_ping_pong_with_experts_of_two_stages(attention: float, experts: float, exchange: float) -> None:
     """The experts serve a layer of both stages a round: busier where 2 Te > Ta.
 
-    First come first served is not optimal: within two micro-batches of the bound up to 13% of the busier
-    side is idle, beyond it less than 0.5%.
+    Less than one micro-batch above the bound all sides would have to fit without a gap: there up to 8 % of
+    the busier side is idle, from the next one on none.
     """
     least = 2 * (attention + experts + 2 * exchange) / max(attention, 2 * experts)
     seconds = {"attention": attention, "experts": experts, "dispatch": exchange}
     for m in range(math.ceil(least - 1e-9), 9):
         _, spent = steady(seconds, 2, m, shared=True)
         idle = min(1 - one.computing_s / one.total_s for one in spent)
-        assert idle <= (0.005 if m >= least + 2 else 0.131)
+        assert idle <= (1e-9 if m >= least + 1 else 0.08)

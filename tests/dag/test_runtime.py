@@ -11,7 +11,7 @@ import torch
 
 from shardwright.dag.chain import Chain, Work, chains
 from shardwright.dag.schedule import Schedule
-from shardwright.engine.shardwright_runtime import SHARDWRIGHT_0_1
+from shardwright.layout.grid import build_grid
 from shardwright.layout.notation import parse_layout
 from shardwright.model.hf import read_config
 from shardwright.run.job import Job, RankResult, seats_of
@@ -68,8 +68,7 @@ def test_every_rank_does_what_its_worker_does(
         stage_layers=job.seats.stage_layers,
         load=load_of(SEQUENCES, TOKENS, 0),
         exchange="all_to_all",
-        rank_order=SHARDWRIGHT_0_1.rank_order,
-        expert_order=SHARDWRIGHT_0_1.expert_order,
+        grid=build_grid(layout),
     )
     schedule = Schedule(micro_batches=MICRO_BATCHES, near_ranks=near_ranks, batched=batched)
     posted: dict[tuple[int, int], list[Line]] = defaultdict(list)

@@ -2,6 +2,8 @@
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device, Link
+from shardwright.dag.schedule import Schedule
+from shardwright.dag.step import Steady
 from shardwright.plan.claims import Claims
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Alternative, Figures, MemoryRow, Plan, Pool, Rejected, TargetCheck
@@ -66,6 +68,7 @@ def figures(*, tpot_s: float = 0.008, tokens_per_s: float = 32 * 50 / 0.45, num_
         throughput_tokens_per_s=around(tokens_per_s),
         throughput_per_gpu=around(tokens_per_s / num_gpus),
         communication_fraction=around(0.2, "gather"),
+        communication_busy=around(0.2, "gather"),
         memory_bytes=Estimate(
             value=4e9, low=4e9, high=4e9, binds="attention+experts, only stage", basis="exact"
         ),
@@ -80,8 +83,9 @@ def pool(
         num_gpus=num_gpus,
         stage_layers=(4,),
         sequences_per_rank=16,
-        micro_batches=1,
+        schedule=Schedule(),
         figures=figures(num_gpus=num_gpus, **set_),
+        tried=(Steady(schedule=Schedule(), step_s=0.007, exposed=0.2, busy=0.2),),
         seconds_by_family={"experts": 0.004, "gemm": 0.002, "gather": 0.001},
         memory=(
             MemoryRow(

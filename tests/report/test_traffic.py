@@ -1,5 +1,6 @@
 """Communication by axis against bytes counted by hand: h = 256, 4 layers, bf16 activations, 32 sequences."""
 
+from shardwright.dag.schedule import Schedule
 from shardwright.layout.notation import parse_layout
 from shardwright.report.traffic import traffic
 from tests.report.records import DEPLOYMENT, pool
@@ -34,7 +35,7 @@ def test_vllm_gathers_all_tokens_of_the_stage_without_a_top_k_factor():
 
 
 def test_a_handover_between_stages_is_counted_once():
-    parts = sent("pp2", 2, stage_layers=(2, 2), micro_batches=2)
+    parts = sent("pp2", 2, stage_layers=(2, 2), schedule=Schedule(micro_batches=2))
     assert [part.name for part in parts.values()] == ["send_stage"]
     assert parts["send_stage"].total_bytes == 16 * ROW
 

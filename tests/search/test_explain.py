@@ -5,8 +5,8 @@ import pytest
 from shardwright.errors import InputError
 from shardwright.layout.notation import parse_layout
 from shardwright.search.explain import explain
-from shardwright.search.pool import price_layout
 from shardwright.search.search import NoLayoutError, plan_for, search
+from shardwright.search.timing import price_layout
 from tests.samples import REFERENCE
 from tests.search.test_search import deployment
 

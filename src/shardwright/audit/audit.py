@@ -17,7 +17,8 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.search.engine import engine_of
-from shardwright.search.pool import check_targets, price_layout
+from shardwright.search.pool import check_targets
+from shardwright.search.timing import price_layout
 from shardwright.units import format_bytes
 
 

@@ -7,8 +7,7 @@ from shardwright.audit.record import Balance, Module
 from shardwright.audit.step import number
 from shardwright.audit.subject import Subject
 from shardwright.cost.memory import RankMemory
-from shardwright.engine.engine import Engine
-from shardwright.layout.grid import build_grid
+from shardwright.engine.engine import Engine, engine_grid
 from shardwright.layout.layout import Layout
 from shardwright.layout.placement import linear_placement
 from shardwright.layout.stages import layer_ranges
@@ -53,7 +52,7 @@ def modules(subject: Subject) -> tuple[Module, ...]:
     engine = engine_of(subject.priced_on)
     layout = subject.layout.model_copy(update={"copies": 1})
     folded = layout.home == "folded"
-    grid = build_grid(layout, engine.rank_order, engine.expert_order) if folded else build_grid(layout)
+    grid = engine_grid(engine, layout)
     found = []
     for stage, layers in enumerate(layer_ranges(subject.pool.stage_layers)):
         ranks = sorted(grid.attention_ranks[0, stage].ravel().tolist())
@@ -100,7 +99,7 @@ def _hottest(subject: Subject) -> Balance:
     layout, experts = subject.the_layout, subject.deployment.model.experts
     assert experts is not None
     load = decode_load(
-        subject.priced_on.model, layout, subject.priced_on.workload, subject.pool.micro_batches
+        subject.priced_on.model, layout, subject.priced_on.workload, subject.pool.schedule.micro_batches
     )
     tokens = number(load.tokens) * layout.dp / layout.edp
     largest, mean = number(load.expert_rows), tokens * experts.top_k / layout.ep

@@ -17,7 +17,7 @@ from shardwright.layout.placement import max_slots
 from shardwright.plan.deployment import Deployment
 from shardwright.record import Size
 from shardwright.search.engine import engine_of
-from shardwright.search.pool import stage_layers
+from shardwright.search.timing import stage_layers
 from shardwright.steps.forms import Forms
 from shardwright.steps.load import decode_load
 from shardwright.steps.operation import Gemm, GroupedExperts, Operation

@@ -119,7 +119,7 @@ def pipeline_idle(subject: Subject) -> Iterator[Outcome]:
     gpus = subject.the_layout.num_gpus
     wait = f"With {batches} over {stages} stages, {formula} of {gpus} GPUs wait at any time"
     if stated is None:
-        predicted = several(subject.pool.micro_batches, "micro-batch", "micro-batches")
+        predicted = several(subject.pool.schedule.micro_batches, "micro-batch", "micro-batches")
         wait = f"The document states no micro-batches. {wait}; the prediction assumes {predicted}"
     yield Outcome(
         status="unsupported" if stated is None else held(not idle),

@@ -7,13 +7,15 @@ from shardwright.audit.placing import several
 from shardwright.audit.record import Recommendation
 from shardwright.audit.step import Step, number
 from shardwright.audit.subject import Subject
-from shardwright.cost.collectives import US, all_reduce_seconds
+from shardwright.cost.collectives import US
 from shardwright.cost.memory import RankMemory
 from shardwright.model.kv import kv_bytes_per_token, kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.spec import GQA
+from shardwright.search import choices
+from shardwright.search.choices import Choice
 from shardwright.search.engine import engine_of
-from shardwright.search.pool import price_layout
-from shardwright.steps.operation import AllReduce, Exchange, Gather, Operation
+from shardwright.search.timing import plain_timing
+from shardwright.steps.operation import Exchange, Gather, Operation
 from shardwright.units import format_bytes, format_seconds, format_share
 from shardwright.workload.routing import activated_experts
 
@@ -30,23 +32,23 @@ def recommendations(subject: Subject) -> tuple[Recommendation, ...]:
 
 
 def overlap(step: Step) -> Recommendation:
-    """Communication hidden behind computation: the longer of the two remains at least."""
+    """Communication hidden behind the computing of another micro-batch, by the timeline."""
+    title = "Overlap communication with computation"
     busy_s = step.pass_s - step.communication_s
-    gain_s = step.of_cycle(min(step.communication_s, busy_s))
-    return _timed(
-        step,
-        "overlap",
-        "Overlap communication with computation",
-        gain_s,
-        is_bound=True,
-        sentence=f"A pass has {format_seconds(step.communication_s)} of exposed communication beside "
-        f"{format_seconds(busy_s)} of computation; overlapped in full, the longer one remains.",
+    sentence = (
+        f"A pass has {format_seconds(step.communication_s)} of exposed communication beside "
+        f"{format_seconds(busy_s)} of computation. "
     )
+    choice = step.choice(choices.overlap)
+    if choice is None:
+        sentence += "No gain: there are too few sequences for two micro-batches a stage."
+        return _timed(step, "overlap", title, 0.0, is_bound=False, sentence=sentence)
+    return _timed(step, "overlap", title, _saved_s(choice), is_bound=False, sentence=sentence + _both(choice))
 
 
 def batched_exchange(step: Step) -> Recommendation:
-    """All tensors of a dispatch as one message, and micro-batches that stand in one stage too: the latency
-    a + b n of a message is paid once instead of for each."""
+    """All tensors of a dispatch as one message, which pays the latency a + b n once instead of for each; and
+    the messages of micro-batches that stand in one stage, by the timeline."""
     title = "Batch the messages of the all-to-all"
     exchanges = [operation for operation in step.operations() if _is_exchange(operation)]
     if not exchanges:
@@ -56,49 +58,34 @@ def batched_exchange(step: Step) -> Recommendation:
     dispatch_s = sum(_latency_s(operation, step) for operation in exchanges if _is_dispatch(operation))
     saved_s = dispatch_s * (DISPATCHED_TENSORS - 1)
     num_stages = step.subject.the_layout.pp
-    count = step.subject.claims.micro_batches or step.subject.pool.micro_batches
-    together = -(-count // num_stages)
-    merged_s = latency_s * (1 - 1 / together)
+    count = step.subject.claims.micro_batches or step.subject.pool.schedule.micro_batches
     batches = several(count, "micro-batch", "micro-batches")
-    merged = f"{batches} over {several(num_stages, 'stage')} never meet in one, so none can be merged"
+    merged = f"{batches} over {several(num_stages, 'stage')} are at different ones, so none are merged"
     if count == 1:
         merged = "There is one micro-batch, so none can be merged"
-    if together > 1:
-        merged = (
-            f"Merging {together} micro-batches in each stage saves {format_seconds(merged_s)} more at most"
-        )
+    choice, merged_s = step.choice(choices.batched_exchange), 0.0
+    if choice is not None and count > 1:
+        merged_s = _saved_s(choice)
+        merged = f"With the messages of two micro-batches merged as well: {_both(choice)}"
     sentence = (
         f"The exchanges of a pass pay {format_seconds(latency_s)} of latency. Rows, expert ids and weights "
         f"sent one by one would pay {format_seconds(saved_s)} more; the prediction takes them as one "
-        f"message. {merged}."
+        f"message. {merged.rstrip('.')}."
     )
-    gain_s = step.of_cycle(saved_s + merged_s)
-    return _timed(step, "batched_exchange", title, gain_s, is_bound=together > 1, sentence=sentence)
+    gain_s = step.of_cycle(saved_s) + merged_s
+    return _timed(step, "batched_exchange", title, gain_s, is_bound=False, sentence=sentence)
 
 
 def hierarchical(step: Step) -> Recommendation:
-    """Two-level against flat all-reduce: one ring of n ranks, 2 (n - 1) steps at the network's latency and
-    2 (n - 1) / n of the bytes over it (NCCL, src/graph/tuning.cc)."""
-    link, nodes = step.wires.cluster.scale_out, number(step.wires.nodes["tp"])
-    flat_s = two_level_s = 0.0
-    for operation in step.operations():
-        if isinstance(operation, AllReduce) and (ranks := number(operation.num_ranks)) > 1 and nodes > 1:
-            wire_s = 2 * (ranks - 1) / ranks * number(operation.payload_bytes)
-            wire_s /= link.bandwidth_bytes_per_s * step.wires.law.e
-            ring_s = step.wires.law.a * US + 2 * (ranks - 1) * link.latency_s + wire_s
-            flat_s += number(operation.times) * ring_s
-            two_level_s += number(operation.times) * number(all_reduce_seconds(operation, step.wires))
-    gain_s = step.of_cycle(max(0.0, flat_s - two_level_s))
-    sentence = (
-        f"No gain: TP groups of {step.subject.the_layout.tp} stay inside a node, where there is one level."
-    )
-    if nodes > 1:
-        sentence = (
-            f"TP groups of {step.subject.the_layout.tp} touch {nodes:.0f} nodes. The prediction reduces "
-            f"inside each node first, {format_seconds(two_level_s)} a pass; a flat ring takes "
-            f"{format_seconds(flat_s)}."
-        )
-    return _timed(step, "hierarchical", "Hierarchical all-reduce", gain_s, is_bound=False, sentence=sentence)
+    """Sums in two levels against flat ones, by the timeline; flat, NCCL's ring or its tree."""
+    title, layout = "Hierarchical all-reduce", step.subject.the_layout
+    choice = step.choice(choices.hierarchy)
+    if choice is None:
+        sentence = f"No gain: TP groups of {layout.tp} stay inside a node, where there is one level."
+        return _timed(step, "hierarchical", title, 0.0, is_bound=False, sentence=sentence)
+    nodes = number(step.wires.nodes["tp"])
+    sentence = f"TP groups of {layout.tp} touch {nodes:.0f} nodes. {_both(choice)}"
+    return _timed(step, "hierarchical", title, _saved_s(choice), is_bound=False, sentence=sentence)
 
 
 def micro_batches(step: Step) -> Recommendation:
@@ -111,9 +98,10 @@ def micro_batches(step: Step) -> Recommendation:
     if stated >= num_stages:
         sentence = f"No gain: {stated} micro-batches keep {num_stages} stages busy."
         return _timed(step, "micro_batches", title, 0.0, is_bound=False, sentence=sentence)
-    slow = price_layout(subject.priced_on, subject.the_layout, micro_batches=stated)
-    full = price_layout(subject.priced_on, subject.the_layout, micro_batches=num_stages)
-    slow_s, full_s = number(slow.tpot_s), number(full.tpot_s)
+    slow, full = (
+        plain_timing(subject.priced_on, subject.the_layout, count) for count in (stated, num_stages)
+    )
+    slow_s, full_s = number(slow.served.tpot_s), number(full.served.tpot_s)
     idle = max(0.0, 1 - stated / num_stages)
     sentence = (
         f"With {stated} in flight {format_share(idle)} of the GPUs wait, TPOT {format_seconds(slow_s)}; with "
@@ -207,6 +195,20 @@ def _timed(
         gain_fraction=gain_s / step.tpot_s,
         is_bound=is_bound,
         sentence=sentence,
+    )
+
+
+def _saved_s(choice: Choice) -> float:
+    """Seconds of a step that the other way of a choice saves."""
+    return max(0.0, -choice.gain_s)
+
+
+def _both(choice: Choice) -> str:
+    """The two sides of a choice, as the timeline has them."""
+    outcome = "" if choice.gain_s < 0 else ": no gain"
+    return (
+        f"By the timeline a step takes {format_seconds(choice.instead_s)} {choice.instead}, and "
+        f"{format_seconds(choice.step_s)} {choice.taken}{outcome}."
     )
 
 

@@ -11,6 +11,7 @@ from shardwright.cost.collectives import Wires
 from shardwright.cost.price import wires_of
 from shardwright.cost.step import StepCost, stages, step_cost
 from shardwright.layout.grid import Role
+from shardwright.search.choices import Choice, Rule
 from shardwright.search.engine import engine_of
 from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load, decode_load
@@ -31,12 +32,18 @@ class Step:
             engine_of(self.subject.priced_on), self.subject.deployment.cluster, self.subject.the_layout
         )
 
+    @property
+    def forms(self) -> Forms:
+        return Forms(exchange=engine_of(self.subject.priced_on).exchange)
+
     @cached_property
     def load(self) -> Load:
         """One micro-batch."""
         subject = self.subject
         priced = subject.priced_on
-        return decode_load(priced.model, subject.the_layout, priced.workload, subject.pool.micro_batches)
+        return decode_load(
+            priced.model, subject.the_layout, priced.workload, subject.pool.schedule.micro_batches
+        )
 
     @property
     def tpot_s(self) -> float:
@@ -62,22 +69,25 @@ class Step:
         """What the attention ranks do for one micro-batch, stage after stage."""
         subject, layout = self.subject, self.subject.the_layout
         role: Role = "attention+experts" if layout.home == "folded" else "attention"
-        forms = Forms(exchange=engine_of(subject.priced_on).exchange)
         for stage in stages(subject.deployment.model, subject.pool.stage_layers):
-            yield from rank_program(subject.deployment.model, layout, stage, self.load, role, forms)
+            yield from rank_program(subject.deployment.model, layout, stage, self.load, role, self.forms)
 
     def cost(self, load: Load) -> StepCost:
         """The step under another load."""
         subject = self.subject
         return step_cost(
             subject.deployment.model,
-            engine_of(subject.priced_on),
             subject.the_layout,
             subject.pool.stage_layers,
             load,
-            subject.pool.micro_batches,
+            subject.pool.schedule.micro_batches,
             self.wires,
+            self.forms,
         )
+
+    def choice(self, rule: Rule) -> Choice | None:
+        """One choice of its schedule beside the other one; None where it does not arise."""
+        return rule(self.subject.priced_on, self.subject.the_layout, self.subject.timing)
 
     def of_cycle(self, seconds: float) -> float:
         """Seconds saved of a pass, as seconds saved between two tokens of a sequence."""

@@ -18,8 +18,9 @@ from shardwright.model.weights import bytes_by_part
 from shardwright.plan.claims import Claims, GpuMap
 from shardwright.plan.deployment import ANY_ENGINE, Deployment
 from shardwright.plan.plan import Plan, Pool
-from shardwright.search.pool import build_pool, price_layout
+from shardwright.search.pool import build_pool
 from shardwright.search.search import NoLayoutError, search
+from shardwright.search.timing import Timing, plain_timing, price_layout
 from shardwright.units import GB
 
 
@@ -47,14 +48,19 @@ class Subject:
         return self.layout
 
     @cached_property
+    def timing(self) -> Timing:
+        """The layout as every engine runs it: what more it could do is recommended, not assumed."""
+        return plain_timing(self.priced_on, self.the_layout)
+
+    @property
     def price(self) -> Price:
         """What the layout costs."""
-        return price_layout(self.priced_on, self.the_layout)
+        return self.timing.price
 
     @cached_property
     def pool(self) -> Pool:
         """The layout with its figures and intervals."""
-        return build_pool(self.priced_on, self.the_layout, self.price)
+        return build_pool(self.priced_on, self.the_layout, self.timing)
 
     @cached_property
     def floor(self) -> Floor:

@@ -17,6 +17,7 @@ from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.file import PLAN_FILE, read_plan, write_text
 from shardwright.search.engine import engine_of
+from shardwright.search.timing import num_sequences, time_layout
 from shardwright.steps.load import decode_load
 from shardwright.units import format_seconds
 
@@ -36,17 +37,14 @@ FORMATS = ("json", "dot", "svg", "perfetto")
 @click.option(
     "--micro-batches",
     type=click.IntRange(1, MAX_MICRO_BATCHES),
-    help="in flight (the plan's, or one a stage)",
+    help="in flight (as planned)",
 )
 @click.option(
     "--order",
     type=click.Choice(ORDERS),
-    default="pipelined",
-    help="how micro-batches share the GPUs (pipelined)",
+    help="how micro-batches share the GPUs (as planned)",
 )
-@click.option(
-    "--near-ranks", type=click.IntRange(1), default=1, help="TP ranks that sum first (hierarchical)"
-)
+@click.option("--near-ranks", type=click.IntRange(1), help="TP ranks that sum first (as planned)")
 @click.option("--batched", is_flag=True, help="one message a peer for all micro-batches of an exchange")
 @click.option("--steps", type=click.IntRange(1, MAX_STEPS), default=1, help="decode steps in a row (1)")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="file to write (stdout)")
@@ -56,8 +54,8 @@ def command(
     engine: str | None,
     form: str,
     micro_batches: int | None,
-    order: Order,
-    near_ranks: int,
+    order: Order | None,
+    near_ranks: int | None,
     batched: bool,
     steps: int,
     output: Path | None,
@@ -71,19 +69,16 @@ def command(
         raise InputError("plan", None, "a plan or a deployment file; --layout goes beside it")
     deployment = deployment_from(plan, {"layout": layout, "engine": engine})
     split = layout_for(deployment)
-    _check(deployment, split, micro_batches, near_ranks)
-    if micro_batches is None:
-        planned = None if layout else _planned(plan)
-        micro_batches = planned or min(split.pp, _sequences(deployment, split))
-    schedule = Schedule(
-        order=order,
-        micro_batches=micro_batches,
-        near_ranks=near_ranks,
-        batched=batched,
-    )
+    asked = {"order": order, "micro_batches": micro_batches, "near_ranks": near_ranks, "batched": batched}
+    changed = {name: value for name, value in asked.items() if value}
+    _check(deployment, split, micro_batches, near_ranks or 1)
+    schedule = _planned(plan, deployment, split).model_copy(update=changed)
     model, runs_on = deployment.model, engine_of(deployment)
     load = decode_load(model, split, deployment.workload, schedule.micro_batches)
     timeline = step_timeline(model, runs_on, deployment.cluster, split, load, schedule, num_steps=steps)
+    if timeline.schedule != schedule:
+        click.echo(f"{schedule.order} is not faster here: {timeline.schedule.order} is kept", err=True)
+    schedule = timeline.schedule
     title = (
         f"{format_layout(split)}, {split.num_gpus} GPUs: {model.name}, {in_words(schedule)}, "
         f"{runs_on.title}: {format_seconds(timeline.makespan_s)}"
@@ -120,7 +115,7 @@ def _check(deployment: Deployment, layout: Layout, micro_batches: int | None, ne
         raise InputError("layout", format_layout(layout), allowed)
     if layout.tp % near_ranks:
         raise InputError("--near-ranks", near_ranks, f"a divisor of TP {layout.tp}")
-    sequences = _sequences(deployment, layout)
+    sequences = num_sequences(deployment, layout)
     if micro_batches is not None and micro_batches > sequences:
         raise InputError("--micro-batches", micro_batches, f"at most the {sequences} sequences of a rank")
     if layout.num_gpus > deployment.usable_gpus:
@@ -128,12 +123,10 @@ def _check(deployment: Deployment, layout: Layout, micro_batches: int | None, ne
         click.echo(f"{lacks} that are there: timed as if there were as many nodes as it needs", err=True)
 
 
-def _sequences(deployment: Deployment, layout: Layout) -> int:
-    """Of one attention rank in a full house."""
-    return -(-deployment.workload.batch // (layout.copies * layout.dp))
-
-
-def _planned(path: Path) -> int | None:
-    """The micro-batches of a plan; None for a deployment file."""
-    is_plan = path.is_dir() or path.name == PLAN_FILE
-    return read_plan(path).pools[0].micro_batches if is_plan else None
+def _planned(path: Path, deployment: Deployment, layout: Layout) -> Schedule:
+    """The schedule of a plan for its own layout, else the best one of the layout."""
+    if path.is_dir() or path.name == PLAN_FILE:
+        pool = read_plan(path).pools[0]
+        if pool.layout == format_layout(layout):
+            return pool.schedule
+    return time_layout(deployment, layout).step.schedule

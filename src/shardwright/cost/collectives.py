@@ -27,15 +27,29 @@ class Wires:
 
 
 def all_reduce_seconds(operation: AllReduce, wires: Wires) -> Size:
-    """Two levels: reduce-scatter in the node, all-reduce between nodes on a share, all-gather in the node.
+    """In a node the measured form; over nodes the faster of NCCL's ring and tree, as NCCL chooses itself.
 
-    Ring bytes 2 (n - 1) / n S a level; between nodes the fewer steps of NCCL's tree,
-    2 log2(nodes) (NCCL, src/graph/tuning.cc).
+    Both run on as many channels as a node has NICs, one a GPU, so that a NIC carries its share of the buffer
+    while the node's links carry all of it. Ring: 2 (n - 1) steps, 2 (nodes - 1) of them between nodes, and
+    2 (n - 1) / n of the bytes; tree: 2 (local - 1) steps in the node, 2 log2(nodes) between nodes, every
+    byte up and down. Source: NCCL, src/graph/tuning.cc.
     """
-    nodes, local = _split(operation.num_ranks, wires.nodes[operation.axis])
-    inside = _inside(local, 2 * (local - 1) / local * operation.payload_bytes, wires)
-    across = _across(nodes, 2 * (nodes - 1) / nodes * operation.payload_bytes / local, 2, wires)
-    return np.where(np.asarray(operation.num_ranks) > 1, inside + across, 0.0)
+    num_ranks, payload = np.asarray(operation.num_ranks, dtype=float), operation.payload_bytes
+    nodes, local = _split(num_ranks, wires.nodes[operation.axis])
+    passed = 2 * (num_ranks - 1) / np.maximum(num_ranks, 1) * payload
+    alone = _inside(num_ranks, passed, wires)
+    ring = _over_nodes(num_ranks + 1 - nodes, 2 * (nodes - 1), passed, local, wires)
+    tree = _over_nodes(local, 2 * np.log2(nodes), 2.0 * payload, local, wires)
+    return np.where(num_ranks > 1, np.where(nodes > 1, np.minimum(ring, tree), alone), 0.0)
+
+
+def _over_nodes(near_steps: Size, far_steps: Size, wire_bytes: Size, local: Size, wires: Wires) -> Size:
+    """An all-reduce pipelined over nodes: its steps' latencies, and the slower kind of link."""
+    law, link = wires.law, wires.cluster.scale_out
+    near = np.asarray(wire_bytes) / wires.cluster.scale_up.bandwidth_bytes_per_s * (np.asarray(local) > 1)
+    far = np.asarray(wire_bytes) / local / link.bandwidth_bytes_per_s
+    latency_s = (law.a + law.b * near_steps) * US + far_steps * link.latency_s
+    return latency_s + law.s * np.sqrt(near * US) + np.maximum(near, far) / law.e
 
 
 def gather_seconds(operation: Gather, wires: Wires) -> Size:

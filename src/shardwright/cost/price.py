@@ -24,38 +24,52 @@ from shardwright.cost.step import StepCost, step_cost
 from shardwright.engine.engine import Degrees, Engine
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
+from shardwright.steps.forms import Forms
 from shardwright.steps.load import decode_load, routed_load
 from shardwright.workload.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What a client sees in a steady state. step_s: token to token while all ranks only decode."""
+
+    step_s: Size
+    tpot_s: Size
+    ttft_s: Size
+    throughput_tokens_per_s: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefill:
+    """One prompt on each of some dp ranks: through all stages, and on the busiest stage, in seconds."""
+
+    cost: StepCost
+    pass_s: Size
+    busy_s: Size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
     """Figures of one layout, or arrays over layouts of one home and one pp. SI units.
 
-    memories: every role and stage. over_budget_bytes: by how much the fullest rank overshoots; <= 0 fits.
-    kv_sequences: sequences of max_model_len that the KV cache of one attention rank holds.
+    sequences: of an attention rank. served: with the micro-batches of `decode` one after the other in each
+    stage. lone, full: a prompt on one dp rank, and on all of them. memories: every role and stage.
+    over_budget_bytes: by how much the fullest rank overshoots; <= 0 fits. kv_sequences: sequences of
+    max_model_len that the KV cache of one attention rank holds.
     """
 
+    workload: Workload
+    dp: Size
     sequences: Size
     micro_batches: Size
     decode: StepCost
-    prefill: StepCost
-    tpot_s: Size
-    ttft_s: Size
-    throughput_tokens_per_s: Size
+    lone: Prefill
+    full: Prefill
+    served: Served
     memories: tuple[RankMemory, ...]
     used_bytes: Size
     over_budget_bytes: Size
     kv_sequences: Size
-
-    @property
-    def step_s(self) -> Size:
-        """From one token of a sequence to the next while all ranks only decode."""
-        return self.decode.cycle_s
-
-    @property
-    def communication_fraction(self) -> Size:
-        return self.decode.communication_fraction
 
 
 def price(
@@ -67,32 +81,23 @@ def price(
     layers: tuple[int, ...],
     *,
     micro_batches: Size | None = None,
+    forms: Forms | None = None,
 ) -> Price:
     """Price `degrees` (one layout, or arrays of one home and pp) with stages of `layers` layers.
 
-    micro_batches defaults to one a stage, as engines keep in flight, and never exceeds the sequences.
+    micro_batches defaults to one a stage, as engines keep in flight, and never exceeds the sequences;
+    forms are those that the engine takes by default.
     """
-    sequences = np.ceil(workload.batch / np.asarray(degrees.copies * degrees.dp))
+    forms = forms or Forms(exchange=engine.exchange)
+    sequences = rank_sequences(workload, degrees)
     in_flight = np.minimum(len(layers) if micro_batches is None else micro_batches, sequences)
     wires = wires_of(engine, cluster, degrees)
-    decode = step_cost(
-        model,
-        engine,
-        degrees,
-        layers,
-        decode_load(model, degrees, workload, in_flight),
-        in_flight,
-        wires,
+    decode = decode_cost(model, degrees, layers, workload, in_flight, wires, forms)
+    chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
+    lone, full = (
+        _prefill(model, workload, degrees, layers, wires, forms, chunks=chunks, busy_ranks=busy)
+        for busy in (1, degrees.dp)
     )
-    lone = _prefill(model, engine, cluster, workload, degrees, layers, wires, busy_ranks=1)
-    full = _prefill(model, engine, cluster, workload, degrees, layers, wires, busy_ranks=degrees.dp)
-    step_s, answer = decode.cycle_s, workload.output_tokens
-    together = _prefills_at_once(step_s, answer, sequences, degrees.dp, lone.busy_s, full.busy_s)
-    share = (together - 1) / np.maximum(np.asarray(degrees.dp) - 1, 1)
-    busy_s = lone.busy_s + share * (full.busy_s - lone.busy_s)
-    prefill_s = lone.pass_s + share * (full.pass_s - lone.pass_s)
-    tpot_s = step_s + (sequences * degrees.dp / together - 1) * busy_s / answer
-    ttft_s = prefill_s + step_s / 2
     memories = tuple(
         rank_memories(
             model,
@@ -105,13 +110,14 @@ def price(
         )
     )
     return Price(
+        workload=workload,
+        dp=degrees.dp,
         sequences=sequences,
         micro_batches=in_flight,
         decode=decode,
-        prefill=lone.cost,
-        tpot_s=tpot_s,
-        ttft_s=ttft_s,
-        throughput_tokens_per_s=workload.batch * answer / (ttft_s + answer * tpot_s),
+        lone=lone,
+        full=full,
+        served=_served(workload, degrees.dp, sequences, decode.cycle_s, lone, full),
         memories=memories,
         used_bytes=_largest(memory.used for memory in memories),
         over_budget_bytes=_largest(memory.over_budget for memory in memories),
@@ -123,28 +129,60 @@ def price(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Prefill:
-    """One prompt on each of some dp ranks: through all stages, and on the busiest stage, in seconds."""
+def served(price: Price, step_s: Size) -> Served:
+    """What a client sees where a decode step takes `step_s` instead."""
+    return _served(price.workload, price.dp, price.sequences, step_s, price.lone, price.full)
 
-    cost: StepCost
-    pass_s: Size
-    busy_s: Size
+
+def rank_sequences(workload: Workload, degrees: Degrees) -> Size:
+    """Of one attention rank in a full house."""
+    return np.ceil(workload.batch / np.asarray(degrees.copies * degrees.dp))
+
+
+def decode_cost(
+    model: ModelSpec,
+    degrees: Degrees,
+    layers: tuple[int, ...],
+    workload: Workload,
+    micro_batches: Size,
+    wires: Wires,
+    forms: Forms,
+) -> StepCost:
+    """A decode step of a full house in that many micro-batches."""
+    load = decode_load(model, degrees, workload, micro_batches)
+    return step_cost(model, degrees, layers, load, micro_batches, wires, forms)
+
+
+def _served(
+    workload: Workload, dp: Size, sequences: Size, step_s: Size, lone: Prefill, full: Prefill
+) -> Served:
+    answer = workload.output_tokens
+    together = _prefills_at_once(step_s, answer, sequences, dp, lone.busy_s, full.busy_s)
+    share = (together - 1) / np.maximum(np.asarray(dp) - 1, 1)
+    busy_s = lone.busy_s + share * (full.busy_s - lone.busy_s)
+    prefill_s = lone.pass_s + share * (full.pass_s - lone.pass_s)
+    tpot_s = step_s + (sequences * dp / together - 1) * busy_s / answer
+    ttft_s = prefill_s + step_s / 2
+    return Served(
+        step_s=step_s,
+        tpot_s=tpot_s,
+        ttft_s=ttft_s,
+        throughput_tokens_per_s=workload.batch * answer / (ttft_s + answer * tpot_s),
+    )
 
 
 def _prefill(
     model: ModelSpec,
-    engine: Engine,
-    cluster: Cluster,
     workload: Workload,
     degrees: Degrees,
     layers: tuple[int, ...],
     wires: Wires,
+    forms: Forms,
     *,
+    chunks: int,
     busy_ranks: Size,
-) -> _Prefill:
+) -> Prefill:
     """Prompts longer than a step takes are run in equal chunks, each against the mean context."""
-    chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
     chunk_tokens = workload.input_tokens / chunks
     load = routed_load(
         "prefill",
@@ -156,8 +194,8 @@ def _prefill(
         routing=workload.routing,
         busy_ranks=busy_ranks,
     )
-    cost = step_cost(model, engine, degrees, layers, load, 1, wires)
-    return _Prefill(cost=cost, pass_s=chunks * cost.pass_s, busy_s=chunks * cost.slowest_stage_s)
+    cost = step_cost(model, degrees, layers, load, 1, wires, forms)
+    return Prefill(cost=cost, pass_s=chunks * cost.pass_s, busy_s=chunks * cost.slowest_stage_s)
 
 
 FIXED_POINT_ROUNDS = 12

@@ -2,7 +2,11 @@
 
 Pipelines: with m micro-batches in flight over p stages, each must pass all stages before its next step,
 and each stage serves m of them a cycle; so a cycle takes max(sum of stage times, m x slowest stage).
-With equal stages that is p t for m <= p (idle share 1 - m / p) and m t beyond.
+With equal stages that is p t for m <= p (idle share 1 - m / p) and m t beyond. A stage serves one
+micro-batch at a time, its experts' GPUs included; experts that all stages share are one more server.
+
+Overlapped, a GPU computes for one micro-batch while another's rows are on their way: no schedule is then
+faster than max(sum of stage times, m x busiest engine of any GPU). What one reaches, dag/ plays.
 """
 
 from collections import Counter
@@ -22,7 +26,7 @@ from shardwright.cost.collectives import (
 )
 from shardwright.cost.compute import attention_seconds, experts_seconds, gemm_seconds, small_seconds
 from shardwright.cost.constants import Constants, constants
-from shardwright.engine.engine import Degrees, Engine
+from shardwright.engine.engine import Degrees
 from shardwright.layout.grid import Role
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
@@ -51,12 +55,14 @@ class StepCost:
     """One step of all micro-batches, in seconds.
 
     pass_s: one micro-batch through all stages. slowest_stage_s: the busiest stage, one micro-batch.
-    cycle_s: from a sequence's token to its next. families: pass_s by family, expert GPUs included.
+    cycle_s: from a sequence's token to its next. floor_s: no overlap of the same micro-batches takes less.
+    families: pass_s by family, expert GPUs included.
     """
 
     pass_s: Size
     slowest_stage_s: Size
     cycle_s: Size
+    floor_s: Size
     families: Seconds
 
     @property
@@ -114,12 +120,12 @@ def stages(model: ModelSpec, layers: tuple[int, ...]) -> list[Stage]:
 
 def step_cost(
     model: ModelSpec,
-    engine: Engine,
     degrees: Degrees,
     layers: tuple[int, ...],
     load: Load,
     micro_batches: Size,
     wires: Wires,
+    forms: Forms,
 ) -> StepCost:
     """The step of `micro_batches` micro-batches of `load` each through stages of `layers` layers.
 
@@ -129,9 +135,8 @@ def step_cost(
     families: Seconds = {}
     pass_s: Size = 0.0
     slowest: Size = 0.0
-    expert_total: Size = 0.0
-    shared_experts = degrees.home == "shared"
-    forms = Forms(exchange=engine.exchange)
+    busiest: Size = 0.0
+    shared: Seconds = {}
     for stage, how_many in Counter(stages(model, layers)).items():
         role: Role = "attention+experts" if degrees.home == "folded" else "attention"
         own = program_seconds(rank_program(model, degrees, stage, load, role, forms), wires)
@@ -140,20 +145,34 @@ def step_cost(
             # Both sides take part in an exchange: its seconds stand in the attention rank's program.
             program = rank_program(model, degrees, stage, load, "experts", forms)
             remote = program_seconds((op for op in program if op.family == "experts"), wires)
+        experts = remote | {"exchange": own.get("exchange", 0.0)}
         stage_s = _sum(own) + _sum(remote)
-        exchange_s = own.get("exchange", 0.0)
-        expert_busy = _sum(remote) + exchange_s
-        expert_total = expert_total + how_many * expert_busy
-        busiest = np.maximum(_sum(own), 0.0 if shared_experts else expert_busy)
-        slowest = np.maximum(slowest, busiest)
+        slowest = np.maximum(slowest, stage_s)
         pass_s = pass_s + how_many * stage_s
-        for part in (own, remote):
-            for family, seconds in part.items():
-                families[family] = families.get(family, 0.0) + how_many * seconds
-    if shared_experts:
-        slowest = np.maximum(slowest, expert_total)
-    cycle_s = np.maximum(pass_s, micro_batches * slowest)
-    return StepCost(pass_s=pass_s, slowest_stage_s=slowest, cycle_s=cycle_s, families=families)
+        busiest = np.maximum(busiest, _busiest_engine(own))
+        if degrees.home == "per_stage":
+            busiest = np.maximum(busiest, _busiest_engine(experts))
+        if degrees.home == "shared":
+            _add(shared, experts, how_many)
+        _add(families, own, how_many)
+        _add(families, remote, how_many)
+    cycle_s = np.maximum(pass_s, micro_batches * np.maximum(slowest, _sum(shared)))
+    floor_s = np.maximum(pass_s, micro_batches * np.maximum(busiest, _busiest_engine(shared)))
+    return StepCost(
+        pass_s=pass_s, slowest_stage_s=slowest, cycle_s=cycle_s, floor_s=floor_s, families=families
+    )
+
+
+def _busiest_engine(families: Seconds) -> Size:
+    """Seconds of the busiest engine of a GPU: it computes, takes part in collectives, or copies."""
+    communicating = _sum({name: families[name] for name in families if name in COMMUNICATION})
+    copying = families.get("transfer", 0.0)
+    return np.maximum(np.maximum(_sum(families) - communicating, communicating - copying), copying)
+
+
+def _add(total: Seconds, part: Seconds, times: int) -> None:
+    for family, seconds in part.items():
+        total[family] = total.get(family, 0.0) + times * seconds
 
 
 def _sum(families: Seconds) -> Size:

@@ -13,7 +13,7 @@ import numpy as np
 from shardwright.dag.schedule import Schedule
 from shardwright.dag.worker import Worker, workers
 from shardwright.engine.engine import Degrees, ExchangeMode
-from shardwright.layout.grid import build_grid
+from shardwright.layout.grid import Grid
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import layer_ranges
 from shardwright.model.spec import ModelSpec
@@ -59,14 +59,12 @@ class Work:
     stage_layers: tuple[int, ...]
     load: Load
     exchange: ExchangeMode
-    rank_order: tuple[str, ...]
-    expert_order: tuple[str, ...]
+    grid: Grid
 
     @cached_property
     def workers(self) -> tuple[Worker, ...]:
         """Those of the layout, as the engine numbers its ranks."""
-        grid = build_grid(self.layout, self.rank_order, self.expert_order)
-        return workers(grid)
+        return workers(self.grid)
 
     @property
     def degrees(self) -> Degrees:
@@ -95,7 +93,9 @@ def chains(work: Work, schedule: Schedule, num_steps: int = 1) -> Iterator[Chain
     for step in range(num_steps):
         for index in batches:
             for worker, stage, posts in recorded:
-                own = posts if schedule.batched else tuple(replace(post, micro_batch=index) for post in posts)
+                own = posts
+                if not schedule.batched:
+                    own = tuple(Post(post.operation, index, post.peers) for post in posts)
                 yield Chain(worker, stage, step, index, own)
 
 

@@ -1,13 +1,13 @@
 """The execution graph: every operation of every worker, and what must have ended before it begins."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from shardwright.dag.chain import Chain, Post
 from shardwright.dag.worker import Worker
 from shardwright.errors import ShardwrightError
-from shardwright.steps.operation import Exchange, Operation, Transfer
+from shardwright.steps.operation import Communication, Exchange, Operation, Transfer
 
 
 class ProgramError(ShardwrightError):
@@ -67,12 +67,18 @@ _Line = tuple[tuple[int, ...], int, int | None]
 
 
 def build_graph(
-    workers: tuple[Worker, ...], recorded: Iterable[Chain], seconds: Seconds, *, serial: bool = False
+    workers: tuple[Worker, ...],
+    recorded: Iterable[Chain],
+    seconds: Seconds,
+    sizes: Mapping[str, int],
+    *,
+    serial: bool = False,
 ) -> Graph:
     """The graph of the chains, in their order. serial: a micro-batch begins when the one before has ended.
 
-    Edges are of data and of order: within a chain; from a send to its receive; from the last stage to the
-    first one's next step. Raises ProgramError where posts have no counterpart, or wait for each other.
+    sizes: ranks in a group of each axis. Edges are of data and of order: within a chain; from a send to its
+    receive; from the last stage to the first one's next step. Raises ProgramError where posts are over
+    another group, have no counterpart, or wait for each other.
     """
     nodes: list[Node] = []
     held = list(recorded)
@@ -81,6 +87,7 @@ def build_graph(
         first.append(len(nodes))
         for place, post in enumerate(chain.posts):
             number = len(nodes)
+            _check_group(chain.worker, post, sizes)
             nodes.append(
                 Node(
                     number=number,
@@ -102,6 +109,20 @@ def build_graph(
     graph = Graph(workers, tuple(_tied(node, more, meets) for node in nodes))
     causal_order(graph)
     return graph
+
+
+def _check_group(worker: Worker, post: Post, sizes: Mapping[str, int]) -> None:
+    """A communication is over a whole group of its axis, and inside a worker unless it has two sides."""
+    operation = post.operation
+    if not isinstance(operation, Communication):
+        return
+    if sizes.get(operation.axis) != operation.num_ranks:
+        has = sizes.get(operation.axis, "no ranks")
+        said = f"is over {operation.num_ranks:g} ranks of {operation.axis}, whose groups have {has}"
+        raise ProgramError(f"{_where(worker, post.micro_batch, operation)} {said}")
+    two_sided = isinstance(operation, Transfer) or (isinstance(operation, Exchange) and operation.dedicated)
+    if worker.number not in post.peers or len(post.peers) != 1 + two_sided:
+        raise ProgramError(f"{_where(worker, post.micro_batch, operation)} is among workers {post.peers}")
 
 
 def _tied(node: Node, more: dict[int, list[int]], meets: dict[int, int]) -> Node:

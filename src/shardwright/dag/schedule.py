@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from shardwright.engine.engine import ExchangeMode, Hides
 from shardwright.record import Count, Record
 
 Order = Literal["serial", "pipelined", "overlapped"]
@@ -14,17 +15,27 @@ class Schedule(Record):
 
     pipelined: a stage takes its micro-batches one after the other, and waits for their communication.
     overlapped: a GPU computes for one micro-batch while another's rows are on their way; on folded layouts
-    known as two-batch (dual-batch) overlap, between attention and expert GPUs as ping-pong.
-    near_ranks: neighbours of a TP group that sum first (hierarchical all-reduce); 1 is flat. batched: the
-    micro-batches run in step and share the messages of an exchange.
+    known as two-batch (dual-batch) overlap, between attention and expert GPUs as ping-pong. It may compute
+    beside any communication, or beside exchanges of tokens with experts alone (`hides`).
+    exchange: how tokens reach experts; None as the engine does by default. near_ranks: neighbours of a TP
+    group that sum first (hierarchical all-reduce); 1 is flat. batched: the micro-batches run in step and
+    share the messages of an exchange.
     interference: share of its speed that computing loses while its GPU is in a collective or an exchange.
     """
 
     order: Order = "pipelined"
     micro_batches: Count = 1
+    hides: Hides = "all"
+    exchange: ExchangeMode | None = None
     near_ranks: Count = 1
     batched: bool = False
     interference: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+EXCHANGES: dict[ExchangeMode, str] = {
+    "gather": "tokens gathered and reduce-scattered",
+    "all_to_all": "rows sent to their experts",
+}
 
 
 def in_words(schedule: Schedule) -> str:
@@ -38,4 +49,6 @@ def in_words(schedule: Schedule) -> str:
         said.append(f"hierarchical sums ({schedule.near_ranks} near)")
     if schedule.batched:
         said.append("batched exchanges")
+    if schedule.exchange is not None:
+        said.append(EXCHANGES[schedule.exchange])
     return ", ".join(said)

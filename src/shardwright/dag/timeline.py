@@ -1,8 +1,9 @@
 """When everything happens: the graph played on the engines of every GPU, event by event.
 
 A GPU has three engines: one computes, one takes part in collectives, one copies to and from the stages
-beside it. In serial and pipelined schedules it uses one at a time; overlapped, all at once. A node takes
-its engine as soon as all before it have ended: of one step first come first served, the earlier step first.
+beside it. In serial and pipelined schedules it uses one at a time; overlapped, all at once, but for the
+communication that the schedule cannot hide, which keeps it from computing. A node takes
+its engine as soon as all before it have ended: the earlier step first, then the earlier micro-batch.
 A stage has its share of the micro-batches under way, and takes the next one when it is done with one.
 A collective and a copy on the same tier of links (in the node, or between nodes) share its bandwidth
 equally, each at half its speed; computing loses `interference` of its speed while its GPU is in a
@@ -19,7 +20,7 @@ from typing import Literal
 
 from shardwright.dag.graph import Graph, Node
 from shardwright.dag.schedule import Schedule
-from shardwright.steps.operation import Communication, Transfer
+from shardwright.steps.operation import Communication, Exchange, Transfer
 
 Engine = Literal["compute", "network", "copy"]
 
@@ -49,9 +50,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What came of a graph; slices by node number."""
+    """What came of a graph that was played by a schedule; slices by node number."""
 
     graph: Graph
+    schedule: Schedule
     slices: tuple[Slice, ...]
 
     @cached_property
@@ -61,25 +63,33 @@ class Timeline:
 
     def step_end_s(self, step: int) -> float:
         """When the last node of a step ends."""
-        return max(piece.end_s for piece in self.slices if piece.node.step == step)
+        return max(self._ends_s(step).values())
 
-    @property
-    def cycle_s(self) -> float:
-        """From one step's end to the next, the last ones; of a lone step its makespan."""
-        steps = max(piece.node.step for piece in self.slices)
-        return self.step_end_s(steps) - self.step_end_s(steps - 1) if steps else self.makespan_s
+    def mean_end_s(self, step: int) -> float:
+        """When a micro-batch ends the step, in the mean of all."""
+        ends = self._ends_s(step).values()
+        return sum(ends) / len(ends)
+
+    def _ends_s(self, step: int) -> dict[int | None, float]:
+        """By micro-batch."""
+        ends: dict[int | None, float] = {}
+        for piece in self.slices:
+            if piece.node.step == step:
+                micro_batch = piece.node.micro_batch
+                ends[micro_batch] = max(ends.get(micro_batch, 0.0), piece.end_s)
+        return ends
 
 
 @dataclass(slots=True)
 class _Job:
     """What is started as one: a run of computing, one communication, or both sides of an exchange.
 
-    engines: (worker, engine) that it holds. remaining: seconds at full speed.
+    holds: the engines that it keeps busy, by worker. remaining: seconds at full speed.
     """
 
     number: int
     nodes: list[Node]
-    engines: list[tuple[int, Engine]]
+    holds: list[tuple[int, str]]
     tier: str
     remaining: float
     waits: int = 0
@@ -117,7 +127,7 @@ class _Player:
         }
         self.limit = _at_once(graph, schedule)
         self.left = self._chain_lengths()
-        self.queue: list[tuple[int, float, int, int]] = []
+        self.queue: list[tuple[int, int, float, int]] = []
         self.ends: list[tuple[float, int, int]] = []
 
     def play(self) -> Timeline:
@@ -138,7 +148,14 @@ class _Player:
         for job in self.jobs:
             assert job.remaining < 0, "a graph without cycles ends"
             pieces += _slices(job)
-        return Timeline(self.graph, tuple(sorted(pieces, key=lambda piece: piece.node.number)))
+        return Timeline(self.graph, self.schedule, tuple(sorted(pieces, key=lambda piece: piece.node.number)))
+
+    def _held(self, node: Node) -> list[tuple[int, str]]:
+        engine = engine_of_node(node)
+        if not self.apart:
+            return [(node.worker, "one")]
+        hidden = engine == "compute" or self.schedule.hides == "all" or isinstance(node.operation, Exchange)
+        return [(node.worker, engine)] if hidden else [(node.worker, engine), (node.worker, "compute")]
 
     def _gather(self, tier: Tier) -> None:
         """Consecutive computing of a chain is one run; both sides of an exchange are one job."""
@@ -148,7 +165,7 @@ class _Player:
             if node.meets is not None and node.meets in self.job_of:
                 job = self.jobs[self.job_of[node.meets]]
                 job.nodes.append(node)
-                job.engines.append((node.worker, engine))
+                job.holds += self._held(node)
                 self.job_of[node.number] = job.number
                 run = None
                 continue
@@ -160,7 +177,7 @@ class _Player:
             job = _Job(
                 number=len(self.jobs),
                 nodes=[node],
-                engines=[(node.worker, engine)],
+                holds=self._held(node),
                 tier=tier(node.operation) if isinstance(node.operation, Communication) else "",
                 remaining=node.seconds,
             )
@@ -176,10 +193,10 @@ class _Player:
 
     def _enqueue(self, job: _Job) -> None:
         first = job.nodes[0]
-        insort(self.queue, (first.step, job.ready_s, first.micro_batch or 0, job.number))
+        insort(self.queue, (first.step, first.micro_batch or 0, job.ready_s, job.number))
 
     def _start(self, now: float) -> None:
-        """Start what is ready and finds its engines free, in order of readiness."""
+        """Start what is ready and finds its engines free, the earliest micro-batch first."""
         waiting = []
         touched: set[int] = set()
         for entry in self.queue:
@@ -188,9 +205,9 @@ class _Player:
                 waiting.append(entry)
                 continue
             job.start_s = job.since_s = now
-            for worker, engine in job.engines:
-                self.busy[worker, engine if self.apart else "one"] = job
-                touched.add(worker)
+            for held in job.holds:
+                self.busy[held] = job
+                touched.add(held[0])
             for node in job.nodes:
                 if node.worker in self.under_way:
                     self.under_way[node.worker].add(node.chain)
@@ -200,10 +217,10 @@ class _Player:
             self._change_speed(touched, now)
 
     def _free(self, job: _Job) -> bool:
-        for node, (worker, engine) in zip(job.nodes, job.engines, strict=False):
-            if (worker, engine if self.apart else "one") in self.busy:
-                return False
-            under_way = self.under_way.get(worker, ())
+        if any(held in self.busy for held in job.holds):
+            return False
+        for node in job.nodes if job.tier else job.nodes[:1]:
+            under_way = self.under_way.get(node.worker, ())
             if len(under_way) >= self.limit and node.chain not in under_way:
                 return False
         return True
@@ -212,9 +229,9 @@ class _Player:
         job.remaining = -1.0
         job.marks.append((now, 0.0))
         touched = set()
-        for worker, engine in job.engines:
-            del self.busy[worker, engine if self.apart else "one"]
-            touched.add(worker)
+        for held in job.holds:
+            del self.busy[held]
+            touched.add(held[0])
         for node in job.nodes:
             self.left[node.chain] -= 1
             if not self.left[node.chain] and node.worker in self.under_way:
@@ -237,7 +254,7 @@ class _Player:
             if (job := self.busy.get((worker, engine))) is not None
         }
         for job in jobs.values():
-            rate = min(self._rate(job, worker) for worker, _ in job.engines)
+            rate = min(self._rate(job, node.worker) for node in (job.nodes if job.tier else job.nodes[:1]))
             if rate == job.rate:
                 continue
             job.remaining -= (now - job.since_s) * job.rate
@@ -269,12 +286,9 @@ def _at_once(graph: Graph, schedule: Schedule) -> int:
 
 def _slices(job: _Job) -> list[Slice]:
     """The nodes of a job one after the other, each for its share of the work."""
-    if len(job.engines) > 1 or len(job.nodes) == 1:
+    if job.tier or len(job.nodes) == 1:
         end_s = job.marks[-1][0]
-        return [
-            Slice(node, engine, job.start_s, end_s, job.cause)
-            for node, (_, engine) in zip(job.nodes, job.engines, strict=True)
-        ]
+        return [Slice(node, engine_of_node(node), job.start_s, end_s, job.cause) for node in job.nodes]
     total = sum(node.seconds for node in job.nodes)
     done, begin_s, cause = 0.0, job.start_s, job.cause
     found = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shardwright.layout.grid import Grid, Role
+from shardwright.layout.layout import Layout
 
 Rank = int
 
@@ -29,6 +30,23 @@ class Worker:
     def name(self) -> str:
         """'stage 1 attention', 'experts'."""
         return self.role if self.stage is None else f"stage {self.stage} {self.role}"
+
+
+def group_sizes(layout: Layout, near_ranks: int = 1) -> dict[str, int]:
+    """Ranks in a group of each axis that a program communicates over. near_ranks: of a sum in two levels."""
+    folded, experts = layout.home == "folded", layout.ep * layout.etp * layout.edp
+    near = min(near_ranks, layout.tp)
+    return {
+        "tp": layout.tp,
+        "tp_near": near,
+        "tp_far": layout.tp // near,
+        "dp": layout.dp,
+        "pp": layout.pp,
+        "ep": layout.ep,
+        # An ETP group wider than a TP group: the dp ranks whose tokens are gathered for it.
+        "etp": max(1, layout.etp // layout.tp),
+        "exchange": layout.ep if folded else layout.tp * layout.dp + experts,
+    }
 
 
 def workers(grid: Grid) -> tuple[Worker, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device
+from shardwright.layout.grid import Grid, build_grid
 from shardwright.layout.layout import ExpertHome, Layout
 from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
@@ -149,6 +150,37 @@ class Command(Protocol):
     ) -> list[str]: ...
 
 
+Hides = Literal["all", "exchanges"]
+"""What computing can go on beside: any communication, or the exchange of tokens with experts alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """How an engine computes for one micro-batch while another's rows are on their way.
+
+    micro_batches: how many a stage it can have under way. exchange: of the back end that this needs.
+    max_pp, needs_dp: layouts that it works on. interference: share of its speed that computing loses while
+    its GPU communicates. flags: the arguments that switch it on.
+    """
+
+    micro_batches: tuple[int, ...]
+    exchange: ExchangeMode
+    hides: Hides
+    max_pp: int | None = None
+    needs_dp: bool = False
+    vendor: str | None = None
+    interference: float = 0.0
+    flags: tuple[str, ...] = ()
+    source: str
+
+    def works(self, degrees: Degrees, cluster: Cluster) -> Size:
+        """Whether it does, for one layout or for each of many of one home and one pp."""
+        if self.vendor not in (None, cluster.device.vendor):
+            return False
+        fits = self.max_pp is None or degrees.pp <= self.max_pp
+        return np.logical_and(fits, np.greater(degrees.dp, 1)) if self.needs_dp else fits
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """One engine and version. `rank_order` and `expert_order` name axes from slowest to fastest."""
@@ -168,6 +200,16 @@ class Engine:
     """The literal reading of a strategy string."""
     command: Command | None = None
     """None where one argv does not say it all (a configuration file beside it, or no server at all)."""
+    overlap: Overlap | None = None
+    """None where it has none."""
+    sums_in_levels: bool = False
+    """Whether a sum over a TP group on several nodes can be made hierarchical; else its library chooses."""
+
+
+def engine_grid(engine: Engine, layout: Layout) -> Grid:
+    """The ranks of the layout as the engine numbers them; with GPUs for experts alone, as ours does."""
+    folded = layout.home == "folded"
+    return build_grid(layout, engine.rank_order, engine.expert_order) if folded else build_grid(layout)
 
 
 def breaches(engine: Engine, layout: Layout, model: ModelSpec, cluster: Cluster | None) -> list[Breach]:

@@ -6,7 +6,7 @@ Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
 from functools import partial
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
-from shardwright.engine.engine import Engine, MemoryRule, SchedulerLimits
+from shardwright.engine.engine import Engine, MemoryRule, Overlap, SchedulerLimits
 from shardwright.engine.rules import (
     attention_ranks,
     dense_model,
@@ -154,6 +154,21 @@ MEMORY = MemoryRule(
     ),
 )
 
+OVERLAP = Overlap(
+    micro_batches=(2,),
+    exchange="all_to_all",
+    hides="exchanges",
+    max_pp=1,
+    needs_dp=True,
+    vendor="NVIDIA",
+    flags=("--moe-a2a-backend", "deepep", "--enable-two-batch-overlap"),
+    source=(
+        "SGLang 0.5.23, batch_overlap/two_batch_overlap.py; server_args.py: two-batch overlap needs a back "
+        "end for the exchange; PP turns overlapping off (arg_groups/validation_hook.py:119-123). Decode with "
+        "DeepEP's low-latency kernels takes no SM: github.com/deepseek-ai/DeepEP, README, 2025"
+    ),
+)
+
 SGLANG_0_5_23 = Engine(
     id="sglang",
     version=VERSION,
@@ -169,4 +184,5 @@ SGLANG_0_5_23 = Engine(
     memory=MEMORY,
     read=partial(judge, DIALECT),
     command=command,
+    overlap=OVERLAP,
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
-from shardwright.engine.engine import Degrees, Engine, MemoryRule, Rule, SchedulerLimits
+from shardwright.engine.engine import Degrees, Engine, MemoryRule, Overlap, Rule, SchedulerLimits
 from shardwright.engine.rules import (
     attention_ranks,
     dense_model,
@@ -185,6 +185,21 @@ MEMORY = MemoryRule(
     ),
 )
 
+OVERLAP = Overlap(
+    micro_batches=(2,),
+    exchange="all_to_all",
+    hides="exchanges",
+    max_pp=1,
+    needs_dp=True,
+    vendor="NVIDIA",
+    flags=("--all2all-backend", "deepep_low_latency", "--enable-dbo"),
+    source=(
+        "vLLM 0.33.0, config/vllm.py:2180 (dual-batch overlap needs DeepEP or NIXL, and has no PP with the "
+        "current model runner); docs.vllm.ai/en/stable/design/dbo (DP + EP; hides dispatch and combine). "
+        "Decode with DeepEP's low-latency kernels takes no SM: github.com/deepseek-ai/DeepEP, README, 2025"
+    ),
+)
+
 VLLM_0_33 = Engine(
     id="vllm",
     version=VERSION,
@@ -200,4 +215,5 @@ VLLM_0_33 = Engine(
     memory=MEMORY,
     read=partial(judge, DIALECT),
     command=command,
+    overlap=OVERLAP,
 )

@@ -2,18 +2,21 @@
 
 from typing import Literal
 
+from shardwright.dag.schedule import Schedule
+from shardwright.dag.step import Steady
 from shardwright.engine.engine import Breach
 from shardwright.plan.deployment import Deployment
 from shardwright.record import Record
 from shardwright.units import Estimate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Figures(Record):
     """Predicted figures of a layout under the deployment's load, SI units.
 
     step_s: token to token while all ranks only decode; tpot_s adds the prefills of other requests.
+    communication_fraction: of a step, exposed; communication_busy: that behind computing included.
     """
 
     step_s: Estimate
@@ -22,6 +25,7 @@ class Figures(Record):
     throughput_tokens_per_s: Estimate
     throughput_per_gpu: Estimate
     communication_fraction: Estimate
+    communication_busy: Estimate
     memory_bytes: Estimate
 
 
@@ -65,8 +69,11 @@ class Pool(Record):
     num_gpus: int
     stage_layers: tuple[int, ...]
     sequences_per_rank: int
-    micro_batches: int
+    schedule: Schedule
+    """How the micro-batches of a decode step share the GPUs."""
     figures: Figures
+    tried: tuple[Steady, ...]
+    """The schedules that were held against each other, the one taken among them."""
     seconds_by_family: dict[str, float]
     """One micro-batch through all stages, decode, by family of operations."""
     memory: tuple[MemoryRow, ...]

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shardwright.audit.placing import gpus_of
-from shardwright.layout.grid import Grid, build_grid, groups
+from shardwright.engine.engine import engine_grid
+from shardwright.layout.grid import Grid, groups
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.layout.stages import layer_ranges
@@ -118,8 +119,7 @@ DIMENSIONS = (
 def dimensions(deployment: Deployment, pool: Pool) -> Document:
     """The degrees with their groups of GPUs; in detail the purpose, bytes and memory of each."""
     layout, engine = parse_layout(pool.layout), engine_of(deployment)
-    orders = (engine.rank_order, engine.expert_order) if layout.home == "folded" else ()
-    grid = build_grid(layout, *orders)
+    grid = engine_grid(engine, layout)
     sent = traffic(deployment, layout, pool)
     shown = [row for row in DIMENSIONS if row.always or _degree(row, layout) > 1]
     where = {row.axis: _groups(row, grid, pool) for row in shown}

@@ -5,13 +5,15 @@ from shardwright.report.document import Bullets, Document, Heading, Item, Paragr
 from shardwright.report.plan_document import assumptions, load, where
 from shardwright.report.pool_blocks import (
     alternatives_table,
+    choices_table,
     figures_table,
     memory_blocks,
     obstacles_blocks,
     targets_table,
     time_blocks,
 )
-from shardwright.report.words import FAMILIES, MET, MISSED, verdict_on
+from shardwright.report.words import FAMILIES, MET, MISSED, signed_seconds, verdict_on
+from shardwright.search.engine import engine_of
 from shardwright.search.explain import Explanation
 from shardwright.units import format_rate, format_seconds, format_share
 
@@ -31,6 +33,7 @@ def explain_document(found: Explanation) -> Document:
         *figures_table(pool),
         Heading("Where the time goes"),
         *time_blocks(deployment, pool),
+        *choices_table(found.choices, engine_of(deployment).title),
         *_comparison(found),
         Heading("Memory"),
         *memory_blocks(deployment, pool),
@@ -66,7 +69,7 @@ def _comparison(found: Explanation) -> Document:
             FAMILIES.get(family, family),
             format_seconds(found.pool.seconds_by_family.get(family, 0.0)),
             format_seconds(best.seconds_by_family.get(family, 0.0)),
-            _signed(seconds),
+            signed_seconds(seconds),
         )
         for family, seconds in sorted(found.slower_by_s.items(), key=lambda item: -abs(item[1]))
         if abs(seconds) > 0
@@ -91,7 +94,3 @@ def _beside(pool: Pool, best: Pool) -> str:
         f"{format_share(there.communication_fraction.value)} (all predicted). "
         "The table compares one micro-batch through all stages; more micro-batches in flight repeat it."
     )
-
-
-def _signed(seconds: float) -> str:
-    return f"{'+' if seconds > 0 else '-'}{format_seconds(abs(seconds))}"

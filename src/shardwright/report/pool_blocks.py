@@ -1,5 +1,6 @@
 """The blocks of one priced layout, which a plan and an audit share: figures, targets, time, memory."""
 
+from shardwright.dag.schedule import in_words
 from shardwright.engine.engine import Breach
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment
@@ -15,8 +16,10 @@ from shardwright.report.words import (
     Form,
     counted,
     outcome,
+    signed_seconds,
     with_interval,
 )
+from shardwright.search.choices import Choice
 from shardwright.units import Estimate, format_bytes, format_rate, format_seconds, format_share
 
 PARTS = {
@@ -33,6 +36,11 @@ PARTS = {
     "left_for_kv": "left for KV",
 }
 """Field of MemoryRow -> row of the memory table."""
+
+BY_TIMELINE = (
+    "Steps of steady decode, predicted by the timeline; smaller micro-batches read the weights more often, "
+    "which overlap must win back."
+)
 
 MOST_ROWS = 12
 """Rows of a table of alternatives; plan.json holds them all."""
@@ -94,10 +102,10 @@ def time_blocks(deployment: Deployment, pool: Pool) -> Document:
         if seconds > 0
     ]
     work, figures = deployment.workload, pool.figures
-    each = -(-pool.sequences_per_rank // pool.micro_batches)
+    each = -(-pool.sequences_per_rank // pool.schedule.micro_batches)
     question = (
         f"One micro-batch of {counted(each, 'sequence')} an attention rank passes all stages in a predicted "
-        f"{format_seconds(whole)}; {counted(pool.micro_batches, 'micro-batch')} in flight."
+        f"{format_seconds(whole)}; {counted(pool.schedule.micro_batches, 'micro-batch')} in flight."
     )
     prefills = figures.tpot_s.value - figures.step_s.value
     answer = (
@@ -109,7 +117,49 @@ def time_blocks(deployment: Deployment, pool: Pool) -> Document:
         f"{format_rate(figures.throughput_tokens_per_s.value)}."
     )
     heads = columns("family of operations", ("seconds", "number"), ("share", "number"))
-    return (Paragraph(question), *table(heads, rows), Paragraph(answer))
+    return (Paragraph(question), *table(heads, rows), *_tried(pool), Paragraph(answer))
+
+
+def _tried(pool: Pool) -> Document:
+    """The schedules that were held against each other, where there was a choice."""
+    others = [step for step in pool.tried if step.schedule != pool.schedule]
+    if not others:
+        return ()
+    said = "; ".join(f"{in_words(step.schedule)}: {format_seconds(step.step_s)}" for step in others)
+    hidden = pool.figures.communication_busy.value - pool.figures.communication_fraction.value
+    return (
+        Paragraph(
+            f"Schedule: {in_words(pool.schedule)}, a step of {format_seconds(pool.figures.step_s.value)}, "
+            f"{format_share(hidden)} of it communication behind computing. Tried on the timeline as well: "
+            f"{said}."
+        ),
+    )
+
+
+def choices_table(choices: tuple[Choice, ...], engine: str) -> Document:
+    """Each choice of the schedule beside the other one, and what the one taken saves of a step."""
+    if not choices:
+        return ()
+    rows = [
+        (
+            choice.title,
+            choice.taken,
+            choice.instead if choice.offered else f"{choice.instead} (not offered by {engine})",
+            format_seconds(choice.step_s),
+            format_seconds(choice.instead_s),
+            signed_seconds(choice.gain_s),
+        )
+        for choice in choices
+    ]
+    heads = columns(
+        "choice",
+        "as compared",
+        "instead",
+        ("step", "number"),
+        ("instead", "number"),
+        ("saves", "number"),
+    )
+    return (Heading("Choices of the schedule"), *table(heads, rows), Paragraph(BY_TIMELINE))
 
 
 def memory_blocks(deployment: Deployment, pool: Pool) -> Document:
@@ -170,7 +220,7 @@ def stages_sentence(pool: Pool) -> str:
     return (
         f"{counted(copies, 'copy')}, {counted(len(pool.stage_layers), 'stage')} of {layers} layers, "
         f"{counted(pool.sequences_per_rank, 'sequence')} an attention rank, "
-        f"{counted(pool.micro_batches, 'micro-batch')} in flight"
+        f"{counted(pool.schedule.micro_batches, 'micro-batch')} in flight"
     )
 
 

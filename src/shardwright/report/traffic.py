@@ -10,8 +10,7 @@ from shardwright.layout.grid import Role
 from shardwright.layout.layout import Layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
-from shardwright.search.engine import engine_of
-from shardwright.steps.forms import Forms
+from shardwright.search.timing import forms_of
 from shardwright.steps.load import decode_load
 from shardwright.steps.operation import Communication, Transfer
 from shardwright.steps.program import rank_program
@@ -37,8 +36,8 @@ class Traffic:
 
 def traffic(deployment: Deployment, layout: Layout, pool: Pool) -> tuple[Traffic, ...]:
     """Communication among more than one rank, in the order of the program."""
-    load = decode_load(deployment.model, layout, deployment.workload, pool.micro_batches)
-    forms = Forms(exchange=engine_of(deployment).exchange)
+    load = decode_load(deployment.model, layout, deployment.workload, pool.schedule.micro_batches)
+    forms = forms_of(deployment, pool.schedule)
     role: Role = "attention+experts" if layout.home == "folded" else "attention"
     times: Counter[tuple[str, str, int, float]] = Counter()
     for stage in stages(deployment.model, pool.stage_layers):

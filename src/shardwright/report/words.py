@@ -96,6 +96,15 @@ def verdict_on(checks: tuple[TargetCheck, ...]) -> str:
     return f"{every} met at the predicted values{doubt}"
 
 
+def signed_seconds(seconds: float) -> str:
+    """A difference, with its sign.
+
+    >>> signed_seconds(0.0012), signed_seconds(-2e-6)
+    ('+1.20 ms', '-2.0 us')
+    """
+    return f"{'+' if seconds > 0 else '-'}{format_seconds(abs(seconds))}"
+
+
 def counted(number: int, noun: str) -> str:
     """A count and its noun.
 

@@ -8,11 +8,13 @@ from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Alternative, Pool, TargetCheck
 from shardwright.record import Record
+from shardwright.search.choices import Choice, choices
 from shardwright.search.choose import Ranking
 from shardwright.search.obstacles import obstacles
-from shardwright.search.pool import build_pool, check_targets, price_layout
+from shardwright.search.pool import build_pool, check_targets
 from shardwright.search.search import NoLayoutError, alternative, nothing_fits, pick, ranked
 from shardwright.search.table import Table
+from shardwright.search.timing import time_layout
 
 AXES = ("tp", "dp", "pp", "ep", "etp", "edp", "copies")
 
@@ -37,6 +39,8 @@ class Explanation(Record):
     pool: Pool
     targets: tuple[TargetCheck, ...]
     best: Pool | None
+    choices: tuple[Choice, ...]
+    """How its steps are scheduled, each choice beside the other one."""
     slower_by_s: dict[str, float]
     """Seconds a step that each family of operations costs more (+) or less (-) than in the best layout."""
     rank: int | None
@@ -60,11 +64,13 @@ def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation
     layout = layout or chosen
     if layout is None:
         raise NoLayoutError(nothing_fits(deployment, table, ranking))
-    cost = price_layout(deployment, layout)
-    pool = build_pool(deployment, layout, cost)
-    best = None if chosen is None else build_pool(deployment, chosen, price_layout(deployment, chosen))
+    timing = time_layout(deployment, layout)
+    pool = build_pool(deployment, layout, timing)
+    best = None
+    if chosen is not None:
+        best = pool if layout == chosen else build_pool(deployment, chosen, time_layout(deployment, chosen))
     targets = check_targets(deployment.targets, pool.figures)
-    found = obstacles(deployment, layout, cost)
+    found = obstacles(deployment, layout, timing.price)
     own = _place(layout, table, ranking)
     sound = not found and all(check.met for check in targets)
     return Explanation(
@@ -75,6 +81,7 @@ def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation
         pool=pool,
         targets=targets,
         best=best,
+        choices=choices(deployment, layout, timing),
         slower_by_s=_difference(pool, best),
         rank=None if own is None else own + 1,
         num_fitting=len(ranking.order),

@@ -4,14 +4,13 @@ import numpy as np
 
 from shardwright.cost.interval import interval
 from shardwright.cost.memory import RankMemory
-from shardwright.cost.price import Price, price
 from shardwright.cost.step import Seconds
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
-from shardwright.layout.stages import stage_counts
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
 from shardwright.search.engine import engine_of
+from shardwright.search.timing import Timing, stage_layers
 from shardwright.steps.operation import COMMUNICATION
 from shardwright.units import GB, Estimate
 from shardwright.workload.workload import Targets
@@ -20,41 +19,23 @@ MEMORY_SPREAD = 1.1
 """Weights and KV are exact; what the engine allocates beside them is not."""
 
 
-def stage_layers(layout: Layout, deployment: Deployment) -> tuple[int, ...]:
-    """Layers of each stage: as stated, else as the engine splits them.
-
-    Raises InputError where they do not add up to the model's, or there are more stages than layers.
-    """
-    return stage_counts(layout, deployment.model.num_layers, engine_of(deployment).stages)
-
-
-def price_layout(deployment: Deployment, layout: Layout, *, micro_batches: int | None = None) -> Price:
-    """The price of one layout under the deployment's load."""
-    return price(
-        deployment.model,
-        engine_of(deployment),
-        deployment.cluster,
-        deployment.workload,
-        layout,
-        stage_layers(layout, deployment),
-        micro_batches=micro_batches,
-    )
-
-
-def build_pool(deployment: Deployment, layout: Layout, cost: Price) -> Pool:
-    """The layout, priced at `cost`, as a pool of the plan."""
-    engine = engine_of(deployment)
+def build_pool(deployment: Deployment, layout: Layout, timing: Timing) -> Pool:
+    """The layout, in the schedule and at the price of `timing`, as a pool of the plan."""
+    engine, cost, schedule = engine_of(deployment), timing.price, timing.step.schedule
     command: tuple[str, ...] = ()
     if engine.command is not None and layout.home == "folded":
         length = deployment.workload.max_model_len
         command = tuple(engine.command(layout, deployment.model, length))
+        if schedule.order == "overlapped" and engine.overlap is not None:
+            command += engine.overlap.flags
     return Pool(
         layout=format_layout(layout),
         num_gpus=layout.num_gpus,
         stage_layers=stage_layers(layout, deployment),
         sequences_per_rank=int(cost.sequences),
-        micro_batches=int(cost.micro_batches),
-        figures=figures(deployment, layout, cost),
+        schedule=schedule,
+        figures=figures(deployment, layout, timing),
+        tried=timing.tried,
         seconds_by_family={name: float(seconds) for name, seconds in cost.decode.families.items()},
         memory=tuple(_memory_row(row, engine.memory.block_tokens) for row in cost.memories),
         kv_sequences=float(cost.kv_sequences),
@@ -62,8 +43,9 @@ def build_pool(deployment: Deployment, layout: Layout, cost: Price) -> Pool:
     )
 
 
-def figures(deployment: Deployment, layout: Layout, cost: Price) -> Figures:
+def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     """The price with intervals."""
+    cost, client = timing.price, timing.served
     spread, basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp)
     prompt_spread, prompt_basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp, prompt=True)
     in_decode = _largest_family(cost.decode.families)
@@ -71,23 +53,23 @@ def figures(deployment: Deployment, layout: Layout, cost: Price) -> Figures:
     def around(value: object, binds: str = in_decode) -> Estimate:
         return Estimate.around(float(np.asarray(value)), spread, binds=binds, basis=basis)
 
-    communication = {name: s for name, s in cost.decode.families.items() if name in COMMUNICATION}
-    share = around(cost.communication_fraction, _largest_family(communication))
+    communication = _largest_family({n: s for n, s in cost.decode.families.items() if n in COMMUNICATION})
     used = float(cost.used_bytes)
     fullest = max(cost.memories, key=lambda row: float(row.used))
     loose = float(fullest.activations + fullest.sampler + fullest.buffers + fullest.runtime)
     return Figures(
-        step_s=around(cost.step_s),
-        tpot_s=around(cost.tpot_s),
+        step_s=around(client.step_s),
+        tpot_s=around(client.tpot_s),
         ttft_s=Estimate.around(
-            float(cost.ttft_s),
+            float(client.ttft_s),
             prompt_spread,
-            binds=_largest_family(cost.prefill.families),
+            binds=_largest_family(cost.lone.cost.families),
             basis=prompt_basis,
         ),
-        throughput_tokens_per_s=around(cost.throughput_tokens_per_s),
-        throughput_per_gpu=around(cost.throughput_tokens_per_s / layout.num_gpus),
-        communication_fraction=share.model_copy(update={"high": min(1.0, share.high)}),
+        throughput_tokens_per_s=around(client.throughput_tokens_per_s),
+        throughput_per_gpu=around(client.throughput_tokens_per_s / layout.num_gpus),
+        communication_fraction=_share(around(timing.step.exposed, communication)),
+        communication_busy=_share(around(timing.step.busy, communication)),
         memory_bytes=Estimate(
             value=used,
             low=used - loose * (1 - 1 / MEMORY_SPREAD),
@@ -96,6 +78,10 @@ def figures(deployment: Deployment, layout: Layout, cost: Price) -> Figures:
             basis="weights and KV exact, the engine's own share by its memory rule",
         ),
     )
+
+
+def _share(estimate: Estimate) -> Estimate:
+    return estimate.model_copy(update={"high": min(1.0, estimate.high)})
 
 
 def _largest_family(families: Seconds) -> str:

@@ -10,8 +10,10 @@ from shardwright.plan.plan import Alternative, Plan, Rejected
 from shardwright.search.choose import NEAR_EQUAL, Ranking, engines_for, near_equal, pareto, rank
 from shardwright.search.engine import engine_of
 from shardwright.search.obstacles import obstacles
-from shardwright.search.pool import build_pool, check_targets, price_layout
+from shardwright.search.pool import build_pool, check_targets
+from shardwright.search.settle import settle
 from shardwright.search.table import Table, price_all
+from shardwright.search.timing import time_layout
 from shardwright.units import GB, format_rate, format_seconds
 
 
@@ -43,13 +45,15 @@ def search(deployment: Deployment, *, num_alternatives: int = 5, exact_gpus: int
 
 
 def ranked(deployment: Deployment, *, exact_gpus: int | None = None) -> tuple[Table, Ranking]:
-    """All legal layouts priced and ordered."""
+    """All legal layouts priced and ordered, the finalists in their best schedules."""
     max_gpus = deployment.usable_gpus if exact_gpus is None else exact_gpus
-    table = price_all(deployment, engine_of(deployment), max_gpus=max_gpus)
-    ranking = rank(table, deployment.targets, deployment.objective)
-    if exact_gpus is not None:
-        ranking = ranking.only(table.num_gpus == exact_gpus)
-    return table, ranking
+
+    def order(table: Table) -> Ranking:
+        ranking = rank(table, deployment.targets, deployment.objective)
+        return ranking if exact_gpus is None else ranking.only(table.num_gpus == exact_gpus)
+
+    table = settle(deployment, price_all(deployment, engine_of(deployment), max_gpus=max_gpus), order)
+    return table, order(table)
 
 
 def pick(deployment: Deployment, table: Table, ranking: Ranking) -> tuple[int, list[int]]:
@@ -79,10 +83,10 @@ def plan_for(
 ) -> Plan:
     """The plan that runs `layout`."""
     law, engine = constants(), engine_of(deployment)
-    cost = price_layout(deployment, layout)
-    pool = build_pool(deployment, layout, cost)
+    timing = time_layout(deployment, layout)
+    pool = build_pool(deployment, layout, timing)
     targets = check_targets(deployment.targets, pool.figures)
-    in_the_way = obstacles(deployment, layout, cost)
+    in_the_way = obstacles(deployment, layout, timing.price)
     return Plan(
         tool_version=__version__,
         constants=f"{law.fitted_on}, {law.date}",

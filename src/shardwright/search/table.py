@@ -1,39 +1,53 @@
 """All legal layouts priced: one row a layout, in arrays."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.cost.price import Price, price
+from shardwright.cost.price import Price, Served, decode_cost, price, served, wires_of
 from shardwright.engine.engine import Engine, Rule
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Rejected
+from shardwright.record import Size
 from shardwright.search.candidates import ARRAYS, Candidates, single_copies, with_copies
+from shardwright.search.timing import NOTICEABLE
+from shardwright.steps.forms import Forms
 
 Floats = NDArray[np.float64]
 
-COLUMNS = (
-    "tpot_s",
-    "ttft_s",
-    "throughput_tokens_per_s",
-    "communication_fraction",
-    "used_bytes",
-    "over_budget_bytes",
-    "kv_sequences",
-)
+SERVED: dict[str, Callable[[Served], Size]] = {
+    "tpot_s": lambda served: served.tpot_s,
+    "ttft_s": lambda served: served.ttft_s,
+    "throughput_tokens_per_s": lambda served: served.throughput_tokens_per_s,
+}
+"""Columns that follow from the time of a step."""
+
+PRICED: dict[str, Callable[[Price], Size]] = {
+    "communication_fraction": lambda price: price.decode.communication_fraction,
+    "used_bytes": lambda price: price.used_bytes,
+    "over_budget_bytes": lambda price: price.over_budget_bytes,
+    "kv_sequences": lambda price: price.kv_sequences,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Columns over all priced layouts; `batches` in the order of the rows. Units as in Price."""
+    """Columns over all priced layouts; `batches` in the order of the rows. Units as in Price and Served.
+
+    columns: in the schedule that every engine has. hopes: the same, at the floor of what overlap can do.
+    unsettled: rows whose hopes lie above their columns, or whose columns are a floor themselves.
+    """
 
     batches: tuple[Candidates, ...]
     num_gpus: NDArray[np.int64]
     pp: NDArray[np.int64]
     columns: dict[str, Floats]
+    hopes: dict[str, Floats]
+    unsettled: NDArray[np.bool_]
     illegal: tuple[Rejected, ...]
 
     def __len__(self) -> int:
@@ -59,7 +73,7 @@ class Table:
 def price_all(deployment: Deployment, engine: Engine, *, max_gpus: int) -> Table:
     """Every layout of up to `max_gpus` GPUs that the engine can run, priced under the deployment's load."""
     model, cluster, workload = deployment.model, deployment.cluster, deployment.workload
-    legal, prices, illegal = [], [], _Illegal()
+    legal, prices, hopes, unsettled, illegal = [], [], [], [], _Illegal()
     for single in single_copies(
         max_gpus=max_gpus,
         max_pp=model.num_layers,
@@ -80,20 +94,45 @@ def price_all(deployment: Deployment, engine: Engine, *, max_gpus: int) -> Table
         batch = with_copies(single.where(keeps), max_gpus=max_gpus, max_dp=workload.batch, cluster=cluster)
         legal.append(batch)
         layers = engine.stages(model.num_layers, single.pp)
-        prices.append(price(model, engine, cluster, workload, batch, layers))
+        cost = price(model, engine, cluster, workload, batch, layers)
+        prices.append(cost)
+        hope_s = np.broadcast_to(_hoped_step_s(deployment, engine, batch, layers, cost), len(batch))
+        hopes.append(served(cost, hope_s))
+        shared = batch.home == "shared" and batch.pp > 1
+        unsettled.append((hope_s < cost.decode.cycle_s * (1 - NOTICEABLE)) | shared)
+    columns = {name: _column(legal, map(get, prices)) for name, get in PRICED.items()}
+    plain = [cost.served for cost in prices]
     return Table(
         batches=tuple(legal),
         num_gpus=np.concatenate([batch.num_gpus for batch in legal] or [np.empty(0, dtype=np.int64)]),
         pp=np.concatenate([np.full(len(b), b.pp) for b in legal] or [np.empty(0, dtype=np.int64)]),
-        columns={name: _column(name, legal, prices) for name in COLUMNS},
+        columns=columns | {name: _column(legal, map(get, plain)) for name, get in SERVED.items()},
+        hopes={name: _column(legal, map(get, hopes)) for name, get in SERVED.items()},
+        unsettled=np.concatenate(unsettled or [np.empty(0, dtype=bool)]),
         illegal=illegal.rows(),
     )
 
 
-def _column(name: str, batches: list[Candidates], prices: list[Price]) -> Floats:
+def _hoped_step_s(
+    deployment: Deployment, engine: Engine, batch: Candidates, layers: tuple[int, ...], cost: Price
+) -> Size:
+    """The least that a step can take with any overlap of the engine."""
+    least, overlap = cost.decode.cycle_s, engine.overlap
+    if overlap is None or not np.any(works := overlap.works(batch, deployment.cluster)):
+        return least
+    wires, forms = wires_of(engine, deployment.cluster, batch), Forms(exchange=overlap.exchange)
+    for depth in overlap.micro_batches:
+        count = depth * batch.pp
+        in_batches = decode_cost(deployment.model, batch, layers, deployment.workload, count, wires, forms)
+        possible = np.logical_and(works, count <= cost.sequences)
+        least = np.where(possible, np.minimum(least, in_batches.floor_s), least)
+    return least
+
+
+def _column(batches: list[Candidates], values: Iterable[Size]) -> Floats:
     parts = [
-        np.broadcast_to(np.asarray(getattr(cost, name), dtype=float), len(batch))
-        for batch, cost in zip(batches, prices, strict=True)
+        np.broadcast_to(np.asarray(value, dtype=float), len(batch))
+        for batch, value in zip(batches, values, strict=True)
     ]
     return np.concatenate(parts or [np.empty(0)])
 

@@ -5,7 +5,7 @@ what it does to tensors run/'s. A collective over one rank is no work: interpret
 one program serves every degree.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -26,12 +26,13 @@ class Operation:
     """`times`: how often the rank does it in this program, e.g. once for each of 8 equal layers.
 
     layer: the layer it belongs to, the first of those that are counted together; None outside of them.
+    Operations of equal work compare equal, whichever layer they belong to.
     """
 
     family: ClassVar[Family]
     name: str
     times: Size = 1
-    layer: int | None = None
+    layer: int | None = field(default=None, compare=False)
 
     @property
     def flops(self) -> Size:
