@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from shardwright.cluster.catalog import find_device
+from shardwright.cluster.stated import AUTO
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
@@ -33,9 +35,10 @@ TARGET_OPTIONS = (
 )
 CLUSTER_OPTIONS = (
     ("--model", str, "catalog name, folder with config.json, or hub id"),
-    ("--gpu", str, "GPU of the catalog, e.g. H100-SXM-80GB"),
+    ("--gpu", str, "GPU of the catalog, e.g. H100-SXM-80GB, or auto: this machine"),
     ("--gpus", int, "number of GPUs"),
-    ("--gpus-per-node", int, "GPUs of a node (8)"),
+    ("--gpus-per-node", int, "GPUs of a node (as the GPU is sold: mostly 8)"),
+    ("--hosts", str, "host file that names the nodes, instead of --gpus"),
     ("--engine", str, "engine that must run the layout (vllm)"),
     ("--layout", str, "use this layout: canonical, or as people write it"),
     ("--reserve", int, "GPUs to keep spare"),
@@ -64,7 +67,8 @@ def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
     if path is not None:
         _only(given, ("layout", "objective", "engine"), "a deployment file")
         return read_deployment(path, overrides=given)
-    for needed in ("model", "gpu", "gpus"):
+    counted = given.get("gpu") == AUTO or "hosts" in given
+    for needed in ("model", "gpu", *(() if counted else ("gpus",))):
         if needed not in given:
             raise InputError(f"--{needed}", "nothing", "a deployment file, or --model, --gpu and --gpus")
     return resolve(_values(given))
@@ -93,23 +97,44 @@ def _only(given: dict[str, Any], allowed: tuple[str, ...], beside: str) -> None:
             raise InputError(f"--{name.replace('_', '-')}", value, f"only {flags} beside {beside}")
 
 
-def _values(given: dict[str, Any]) -> dict[str, Any]:
-    num_gpus, per_node = given["gpus"], given.get("gpus_per_node", 8)
-    for flag, number in (("--gpus", num_gpus), ("--gpus-per-node", per_node)):
-        if number < 1:
-            raise InputError(flag, number, "a whole number from 1")
+def _cluster(given: dict[str, Any]) -> dict[str, Any]:
+    """The section `cluster`: hosts, else whole nodes, or one node with fewer GPUs."""
+    stated: dict[str, Any] = {
+        name: given[name] for name in ("gpu", "gpus_per_node", "hosts") if name in given
+    }
+    for flag in ("gpus", "gpus_per_node"):
+        if given.get(flag, 1) < 1:
+            raise InputError(f"--{flag.replace('_', '-')}", given[flag], "a whole number from 1")
+    if "gpus" not in given:
+        return stated
+    num_gpus = given["gpus"]
+    if "hosts" in given:
+        raise InputError("--gpus", num_gpus, "nothing beside --hosts: every host has --gpus-per-node")
+    if given["gpu"] == AUTO:
+        per_node = given.get("gpus_per_node", num_gpus)
+    else:
+        per_node = given.get("gpus_per_node") or find_device(given["gpu"], field="--gpu").node_gpus
     if num_gpus > per_node and num_gpus % per_node:
         raise InputError("--gpus", num_gpus, f"up to {per_node}, or whole nodes of {per_node}")
-    nodes, per_node = (1, num_gpus) if num_gpus <= per_node else (num_gpus // per_node, per_node)
+    return {**stated, "nodes": -(-num_gpus // per_node), "gpus_per_node": min(num_gpus, per_node)}
 
+
+def _where(given: dict[str, Any]) -> str:
+    """'16 x H100', or whose GPUs they are."""
+    if "gpus" in given:
+        return f"{given['gpus']} x {'GPUs of this machine' if given['gpu'] == AUTO else given['gpu']}"
+    return "this machine" if "hosts" not in given else f"the hosts of {given['hosts']}"
+
+
+def _values(given: dict[str, Any]) -> dict[str, Any]:
     def section(names: tuple[tuple[str, str], ...]) -> dict[str, Any]:
         fields = [flag[2:].replace("-", "_") for flag, _ in names]
         return {field: given[field] for field in fields if field in given}
 
     values: dict[str, Any] = {
-        "name": f"{given['model']} on {num_gpus} x {given['gpu']}",
+        "name": f"{given['model']} on {_where(given)}",
         "model": given["model"],
-        "cluster": {"gpu": given["gpu"], "nodes": nodes, "gpus_per_node": per_node},
+        "cluster": _cluster(given),
         "workload": section(WORKLOAD_OPTIONS),
         "targets": section(TARGET_OPTIONS),
     }

@@ -1,8 +1,6 @@
 """GPUs and links by name, and the cluster that a deployment describes with them."""
 
-import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import yaml
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device, Link
+from shardwright.cluster.names import plain_name, resolve_name
 from shardwright.errors import InputError
 from shardwright.record import Record, validated
 from shardwright.units import parse_bytes
@@ -18,12 +17,16 @@ from shardwright.units import parse_bytes
 STATED = {"source": "stated in the deployment", "date": "not dated"}
 """What a device or link of one's own is known from."""
 
+MEMORY_TOLERANCE = 0.05
+"""GPUs of one name are sold with memories that differ by more than this share; drivers report within it."""
+
 
 class Catalog(Record):
-    """catalog.yaml: rows with their sources, and the network that usually comes with each device."""
+    """devices.yaml and links.yaml: rows with their sources, what a bare name means, and usual networks."""
 
     devices: tuple[Device, ...]
     links: tuple[Link, ...]
+    meant: dict[str, str]
     usual_scale_out: dict[str, str]
     other_scale_out: str
 
@@ -46,7 +49,9 @@ def find_device(name: str, *, field: str = "cluster.gpu") -> Device:
     >>> find_device("h100").name
     'H100-SXM-80GB'
     """
-    return _catalog().devices[device_names().index(_resolve(name, device_names(), field))]
+    meant = {plain_name(short): row for short, row in _catalog().meant.items()}
+    known = device_names()
+    return _catalog().devices[known.index(meant.get(plain_name(name)) or resolve_name(name, known, field))]
 
 
 def find_link(name: str, *, field: str = "cluster.scale_out") -> Link:
@@ -55,47 +60,110 @@ def find_link(name: str, *, field: str = "cluster.scale_out") -> Link:
     >>> find_link("NDR").bandwidth_bytes_per_s
     50000000000.0
     """
-    return _catalog().links[link_names().index(_resolve(name, link_names(), field))]
+    return _catalog().links[link_names().index(resolve_name(name, link_names(), field))]
+
+
+def recognised_device(driver_name: str, memory_bytes: int) -> Device | None:
+    """The device that a driver calls by this name and gives about this memory; None where no row does.
+
+    >>> recognised_device("NVIDIA H100 80GB HBM3", 85520809984).name
+    'H100-SXM-80GB'
+    """
+    for device in _catalog().devices:
+        if driver_name in device.driver_names:
+            near = abs(memory_bytes / device.memory_bytes - 1) <= MEMORY_TOLERANCE
+            return device if near else None
+    return None
 
 
 def build_cluster(
     *,
-    gpu: str | Mapping[str, Any],
+    gpu: str | Mapping[str, Any] | Device,
     nodes: int,
-    gpus_per_node: int,
+    gpus_per_node: int | None = None,
     scale_up: str | Mapping[str, Any] | None = None,
     scale_out: str | Mapping[str, Any] | None = None,
+    scale_up_gpus: int | None = None,
 ) -> tuple[Cluster, tuple[str, ...]]:
     """A cluster, and a sentence for each fact that was assumed.
 
     gpu, scale_up and scale_out are names, or the fields of Device and Link: a device of one's own needs
     name, memory_bytes (a number, or text such as '64 GB'), memory_bandwidth_bytes_per_s, peak_flops,
     num_sms, and scale_up_link where scale_up is not given; a link bandwidth_bytes_per_s and latency_s.
+    gpus_per_node is the device's as sold where it is None. scale_up_gpus: GPUs of one scale-up domain, a
+    node's or those of several whole nodes; where it is None, a node's, or as many as the device is sold with
+    in one domain that spans nodes.
 
     Raises InputError for an unknown name, a missing or unknown field, or a value out of bounds.
     """
     up = None if scale_up is None else _link(scale_up, "scale-up", "cluster.scale_up")
-    device = find_device(gpu) if isinstance(gpu, str) else _own_device(gpu, up)
+    device = gpu if isinstance(gpu, Device) else find_device(gpu) if isinstance(gpu, str) else _own(gpu, up)
     if up is None:
         up = _link(device.scale_up_link, "scale-up", "cluster.gpu.scale_up_link")
     catalog = _catalog()
     usual_out = catalog.usual_scale_out.get(device.name, catalog.other_scale_out)
     out = _link(usual_out if scale_out is None else scale_out, "scale-out", "cluster.scale_out")
-    parts = {"device": device, "scale_up": up, "scale_out": out}
-    cluster = validated(Cluster, {**parts, "nodes": nodes, "gpus_per_node": gpus_per_node}, field="cluster")
-    assumed = []
-    if scale_out is None and nodes > 1:
-        rate = f"{out.bandwidth_bytes_per_s / 1e9:g} GB/s"
-        assumed.append(f"The nodes are joined by {out.name} ({rate} a GPU and direction): none was stated.")
-    if gpus_per_node > device.scale_up_gpus:
-        assumed.append(
-            f"The {gpus_per_node} GPUs of a node are joined by {up.name} at its full rate, "
-            f"though {device.name} is sold with {device.scale_up_gpus} to a node."
-        )
-    return cluster, tuple(assumed)
+    values = {"device": device, "scale_up": up, "scale_out": out, "nodes": nodes}
+    values["gpus_per_node"] = device.node_gpus if gpus_per_node is None else gpus_per_node
+    single = validated(Cluster, values, field="cluster")
+    domain = _nodes_per_domain(single, scale_up_gpus)
+    cluster = validated(Cluster, {**values, "nodes_per_domain": domain}, field="cluster")
+    return cluster, (
+        *_assumed_domain(cluster, scale_up_gpus),
+        *_assumed_network(cluster, scale_out),
+        *_assumed_node(cluster, scale_up),
+    )
 
 
-def _own_device(fields: Mapping[str, Any], scale_up: Link | None) -> Device:
+def _nodes_per_domain(cluster: Cluster, scale_up_gpus: int | None) -> int:
+    """Nodes of one scale-up domain, at most all."""
+    device, per_node = cluster.device, cluster.gpus_per_node
+    if scale_up_gpus is None:
+        spans = device.scale_up_gpus > device.node_gpus and cluster.scale_up.name == device.scale_up_link
+        scale_up_gpus = max(per_node, device.scale_up_gpus // per_node * per_node) if spans else per_node
+    elif scale_up_gpus % per_node:
+        allowed = f"the {per_node} GPUs of a node, or those of several whole nodes"
+        raise InputError("cluster.scale_up_gpus", scale_up_gpus, allowed)
+    return min(scale_up_gpus // per_node, cluster.nodes)
+
+
+def _assumed_domain(cluster: Cluster, stated: int | None) -> tuple[str, ...]:
+    if stated is not None or cluster.nodes_per_domain == 1:
+        return ()
+    device, link = cluster.device, cluster.scale_up.name
+    return (
+        f"{cluster.nodes_per_domain} nodes of {cluster.gpus_per_node} share one {link} domain of "
+        f"{cluster.gpus_per_domain} GPUs: {device.name} is sold with {device.scale_up_gpus} to a domain.",
+    )
+
+
+def _assumed_network(cluster: Cluster, stated: object) -> tuple[str, ...]:
+    if stated is not None or cluster.nodes <= cluster.nodes_per_domain:
+        return ()
+    rate = f"{cluster.scale_out.bandwidth_bytes_per_s / 1e9:g} GB/s"
+    joined = "The nodes" if cluster.nodes_per_domain == 1 else "The scale-up domains"
+    return (
+        f"{joined} are joined by {cluster.scale_out.name} ({rate} a GPU and direction): none was stated.",
+    )
+
+
+def _assumed_node(cluster: Cluster, stated: object) -> tuple[str, ...]:
+    device, up = cluster.device, cluster.scale_up
+    if cluster.gpus_per_node <= device.scale_up_gpus:
+        return ()
+    joined = f"The {cluster.gpus_per_node} GPUs of a node are joined by {up.name}"
+    if device.scale_up_gpus > 1:
+        sold = f"{device.name} is sold with {device.scale_up_gpus} to a node"
+        return (f"{joined} at its full rate, though {sold}.",)
+    if stated is not None:
+        return ()
+    rate = f"{up.bandwidth_bytes_per_s / 1e9:g} GB/s"
+    return (
+        f"{joined} ({rate} a GPU and direction), at its full rate whatever lies between: none was stated.",
+    )
+
+
+def _own(fields: Mapping[str, Any], scale_up: Link | None) -> Device:
     """A device of one's own; its memory may be text."""
     if not isinstance(fields, Mapping):
         raise InputError("cluster.gpu", fields, "a name, or the fields of a device")
@@ -121,38 +189,10 @@ def _link(stated: str | Mapping[str, Any], kind: str, field: str) -> Link:
     return link
 
 
-def _resolve(name: str, known: tuple[str, ...], field: str) -> str:
-    """The one known name that is `name`, or else starts or ends with it, contains it, or all its words."""
-    wanted = _plain(name)
-    if wanted == "auto":
-        raise InputError(field, name, f"a name ({', '.join(known)}): this machine is not detected yet")
-    plain = {_plain(row): row for row in known}
-    words = [_plain(word) for word in re.split(r"[\s_-]+", name)]
-    tests = (
-        lambda key: key == wanted,
-        lambda key: key.startswith(wanted),
-        lambda key: key.endswith(wanted),
-        lambda key: wanted in key,
-        lambda key: all(word in key for word in words),
-    )
-    for fits in tests if wanted else ():
-        found = [row for key, row in plain.items() if fits(key)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise InputError(field, name, f"one of those that it fits: {', '.join(found)}")
-    near = [plain[key] for key in get_close_matches(wanted, plain, n=2, cutoff=0.35)]
-    hint = f" (near: {', '.join(near)})" if near else ""
-    raise InputError(field, name, f"one of {', '.join(known)}{hint}, or fields of your own")
-
-
-def _plain(name: str) -> str:
-    """A name without case, spaces, hyphens and underscores."""
-    return re.sub(r"[\s_-]+", "", name).lower()
-
-
 @cache
 def _catalog() -> Catalog:
     """The catalogue, read once."""
-    text = Path(__file__).with_name("catalog.yaml").read_text(encoding="utf-8")
-    return Catalog.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
+    folder = Path(__file__).parent
+    texts = [(folder / name).read_text(encoding="utf-8") for name in ("devices.yaml", "links.yaml")]
+    devices, links = (yaml.load(text, Loader=yaml.CSafeLoader) for text in texts)
+    return Catalog.model_validate({**devices, **links})

@@ -19,17 +19,21 @@ class Device(Record):
 
     name: Name
     vendor: str
+    driver_names: tuple[str, ...] = ()
+    """What nvidia-smi, amd-smi or rocm-smi call it."""
     memory_bytes: int = Field(strict=True, ge=10**8, le=10**13)
     """Device memory in bytes as the driver reports it."""
     memory_bandwidth_bytes_per_s: float = Field(ge=1e9, le=1e14)
     peak_flops: dict[Dtype, Flops] = Field(min_length=1)
     """Dense peak FLOP/s by operand dtype; never the sparse figure. A missing dtype is not supported."""
     num_sms: Count
-    """Streaming multiprocessors (NVIDIA) or compute units (AMD)."""
+    """Streaming multiprocessors (NVIDIA), compute units (AMD) or AI cores (Ascend)."""
     scale_up_link: str
-    """Name of the Link that joins the GPUs of one scale-up domain (NVLink, xGMI)."""
+    """Name of the Link that joins the GPUs of one scale-up domain (NVLink, xGMI), else of a node (PCIe)."""
     scale_up_gpus: Count = 8
-    """GPUs of the largest scale-up domain sold for this device."""
+    """GPUs of the largest scale-up domain sold for this device; 1 where PCIe is all there is."""
+    node_gpus: Count = 8
+    """GPUs of a node as sold; a scale-up domain that is larger spans nodes (NVL72: 18 nodes of 4)."""
     source: str
     date: str
 
@@ -39,7 +43,7 @@ class Link(Record):
 
     name: Name
     kind: Literal["scale-up", "scale-out"]
-    """Inside a domain, or between nodes."""
+    """Inside a domain, or between domains."""
     bandwidth_bytes_per_s: float = Field(ge=1e7, le=1e14)
     """Peak payload-independent data-sheet rate, one direction, one GPU."""
     latency_s: float = Field(ge=1e-8, le=1e-2)

@@ -2,7 +2,8 @@
 
 A group of n ranks touches `nodes` nodes, n / nodes ranks on each. Inside a node the measured form
 a + b n + s sqrt(t_bw) + t_bw / e holds (constants.yaml); between nodes messages cost the link's latency
-and bytes go at its data-sheet rate times the same efficiency, one NIC a GPU.
+and bytes go at its data-sheet rate times the same efficiency, one NIC a GPU. A node is here what one scale-up
+domain joins, also where that is several machines (NVL72).
 """
 
 from dataclasses import dataclass

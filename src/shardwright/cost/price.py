@@ -220,7 +220,7 @@ def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees) -> Wires:
     return Wires(
         cluster=cluster,
         law=constants().collective_for(cluster.device.name),
-        nodes=axis_nodes(engine, degrees, cluster.gpus_per_node),
+        nodes=axis_nodes(engine, degrees, cluster.gpus_per_domain),
     )
 
 

@@ -2,7 +2,8 @@
 
 Groups are built of blocks of neighbouring ranks at a fixed stride, starting at multiples of a period.
 Exact where blocks do not straddle nodes (every layout whose degrees divide the node); else never too few.
-The exact groups of a single layout are layout/grid.py's.
+The exact groups of a single layout are layout/grid.py's. Priced, a "node" is a scale-up domain: the GPUs of a
+node, or of several (NVL72).
 """
 
 from dataclasses import dataclass

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
-from shardwright.cluster.catalog import build_cluster
 from shardwright.cluster.cluster import Cluster
+from shardwright.cluster.stated import stated_cluster
 from shardwright.engine.catalog import ENGINES
 from shardwright.errors import InputError
 from shardwright.model.catalog import find_model
@@ -65,14 +65,6 @@ class _WorkloadFields(Record):
     routing: RoutingProfile = RoutingProfile()
 
 
-class _ClusterFields(Record):
-    gpu: Any
-    nodes: Count = 1
-    gpus_per_node: Count = 8
-    scale_up: Any = None
-    scale_out: Any = None
-
-
 class _Reserve(Record):
     gpus: CountOrZero = 0
 
@@ -109,13 +101,13 @@ def read_deployment(path: Path, overrides: Mapping[str, Any] | None = None) -> D
 def resolve(
     values: Mapping[str, Any], *, folder: Path = Path(), default_name: str = "deployment"
 ) -> Deployment:
-    """A deployment from plain values; paths of model folders are relative to `folder`.
+    """A deployment from plain values; paths of model folders and host files are relative to `folder`.
 
-    Raises InputError.
+    Raises InputError, and EnvironmentLacksError where the cluster is this machine and shows no GPU.
     """
     fields = validated(_DeploymentFields, dict(values))
     model, model_notes = _prefixed("model", lambda: _model(fields.model, folder))
-    cluster, cluster_notes = _prefixed("cluster", lambda: _cluster(fields.cluster))
+    cluster, cluster_notes = _prefixed("cluster", lambda: stated_cluster(fields.cluster, folder))
     workload, workload_notes = _workload(fields.workload, model)
     if fields.engine not in (*ENGINES, ANY_ENGINE):
         raise InputError("engine", fields.engine, f"one of {', '.join(ENGINES)}, {ANY_ENGINE}")
@@ -166,20 +158,6 @@ def _model(given: Any, folder: Path) -> tuple[ModelSpec, list[str]]:
         config = path if path.suffix == ".json" else path / "config.json"
         return read_config(config, name=str(config.parent), where=str(config)), []
     return find_model(given), []
-
-
-def _cluster(given: Any) -> tuple[Cluster, tuple[str, ...]]:
-    if not isinstance(given, dict):
-        allowed = "gpu, nodes and gpus_per_node (this machine is not detected yet)"
-        raise InputError("cluster", given, allowed)
-    fields = validated(_ClusterFields, given)
-    return build_cluster(
-        gpu=fields.gpu,
-        nodes=fields.nodes,
-        gpus_per_node=fields.gpus_per_node,
-        scale_up=fields.scale_up,
-        scale_out=fields.scale_out,
-    )
 
 
 def _workload(given: _WorkloadFields, model: ModelSpec) -> tuple[Workload, list[str]]:

@@ -71,7 +71,7 @@ def _copies(layout: Layout, cluster: Cluster) -> str:
     places = [
         f"copy {copy} on {gpus_of(range(start, start + size))}"
         for copy in range(min(layout.copies, MOST_PLACES))
-        for start in [first_gpu(copy, size, cluster.gpus_per_node)]
+        for start in [first_gpu(copy, size, cluster.gpus_per_node, cluster.nodes_per_domain)]
     ]
     more = ", and so on" if layout.copies > MOST_PLACES else ""
     return (

@@ -127,7 +127,7 @@ def with_copies(single: Candidates, *, max_gpus: int, max_dp: int, cluster: Clus
 
     Raises InputError when there are more than MAX_ROWS.
     """
-    placed = copies_that_fit(single.num_gpus, cluster.nodes, cluster.gpus_per_node)
+    placed = copies_that_fit(single.num_gpus, cluster.nodes, cluster.gpus_per_node, cluster.nodes_per_domain)
     room = np.minimum(np.minimum(max_gpus // single.num_gpus, placed), max_dp // single.dp)
     _check_rows(int(room.sum()), max_gpus)
     index = np.repeat(np.arange(len(room)), room)

@@ -29,7 +29,7 @@ def obstacles(deployment: Deployment, layout: Layout, cost: Price) -> tuple[Brea
         )
     usable, placed = (
         deployment.usable_gpus,
-        copies_that_fit(layout.gpus_per_copy, cluster.nodes, cluster.gpus_per_node),
+        copies_that_fit(layout.gpus_per_copy, cluster.nodes, cluster.gpus_per_node, cluster.nodes_per_domain),
     )
     if layout.num_gpus > usable:
         sentence = f"The layout has no more GPUs than the {usable} that are there, the reserve set aside"
