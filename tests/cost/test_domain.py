@@ -18,7 +18,7 @@ def times(cluster: Cluster, layout: str) -> list[float]:
     degrees = parse_layout(layout)
     layers = (REFERENCE.num_layers // degrees.pp,) * degrees.pp
     cost = price(REFERENCE, ENGINES["vllm"], cluster, WORKLOAD, degrees, layers)
-    return [float(np.max(value)) for value in (cost.tpot_s, cost.communication_fraction)]
+    return [float(np.max(value)) for value in (cost.served.tpot_s, cost.decode.communication_fraction)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -10,12 +10,27 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.layout.shards import rank_shards
 from shardwright.model.catalog import find_model
+from shardwright.model.scheme import Quantised, Scheme
 from shardwright.model.spec import ModelSpec
 from shardwright.model.weights import weights
 from shardwright.units import GB
 from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE, WINDOWED, cluster
 
 OURS = ENGINES["shardwright"]
+
+
+PARTLY_FP8 = DENSE.model_copy(
+    update={
+        "quantised": (
+            Quantised(
+                scheme=Scheme(dtype="fp8", bits=8, block=(128, 128), scale_bytes=4),
+                modules=("mlp.up_proj", "mlp.down_proj"),
+                layers=(1, 2, 4),
+            ),
+        )
+    }
+)
+"""Layers of one shape that weigh differently."""
 
 
 def memories(model: ModelSpec, layout: Layout, layers: tuple[int, ...], **load: int) -> list[RankMemory]:
@@ -36,6 +51,8 @@ def memories(model: ModelSpec, layout: Layout, layers: tuple[int, ...], **load: 
         (LATENT, "tp4.pp2+ep4.etp2", (3, 2)),
         (WINDOWED, "tp2.dp2.pp2/ep2.etp2", (3, 3)),
         (WINDOWED, "tp4.pp2+ep3.etp2.shared", (2, 4)),
+        (PARTLY_FP8, "tp2.pp2", (4, 2)),
+        (PARTLY_FP8, "tp4", (6,)),
     ],
 )
 def test_weights_are_those_of_the_fullest_rank(model: ModelSpec, text: str, layers: tuple[int, ...]) -> None:

@@ -65,6 +65,14 @@ DENSE = ModelSpec(
     attention=GQA(num_heads=4, num_kv_heads=1, head_dim=2, qk_norm="head"),
     dense_width=7,
 )
+JOINED = DENSE.model_copy(update={"name": "joined-dense", "family": "phi3"})
+HALVES = SINGLE.model_copy(
+    update={
+        "name": "halved-moe",
+        "family": "llama4_text",
+        "experts": Experts(num_experts=7, top_k=2, width=5, shared_width=3),
+    }
+)
 REFERENCE = ModelSpec(
     name="reference",
     num_layers=16,
@@ -109,7 +117,7 @@ def multiplicity(weight: Weight, layout: Layout) -> np.ndarray | int:
 
 
 @settings(max_examples=100, deadline=None)
-@given(with_experts, st.sampled_from([MOE, LATENT, FUSED, SINGLE, DENSE]))
+@given(with_experts, st.sampled_from([MOE, LATENT, FUSED, SINGLE, DENSE, JOINED, HALVES]))
 def test_every_element_is_held_as_often_as_the_layout_says(layout: Layout, spec: ModelSpec) -> None:
     layout = plain(layout)
     by_rank = held_by_rank(spec, layout)
@@ -139,7 +147,11 @@ def test_every_element_is_held_as_often_as_the_layout_says(layout: Layout, spec:
             times = multiplicity(weight, layout)
             if weight.part == "embedding" and spec.tied_embeddings and layout.pp > 1:
                 times = 2 * layout.dp
-            expected[weight.name] = times
+            # Parts of one tensor add up in it; any other row is the whole of its tensor.
+            start = weight.starts_at
+            whole = np.zeros(weight.tensor_shape, dtype=int)
+            whole[start : start + weight.shape[0]] = times
+            expected[weight.name] = expected.get(weight.name, 0) + whole
             expected_bytes += float(np.broadcast_to(times, weight.shape).sum() * weight.bytes_per_element)
     for counts in copies:
         assert set(counts) == set(expected)

@@ -10,8 +10,18 @@ from shardwright.units import GIB
 
 @pytest.mark.parametrize("name", model_names())
 def test_the_checkpoint_has_the_published_size(name: str) -> None:
+    """Exactly, where the count is published. Else within 3 % of what is printed, or 1B where that is more:
+    publishers cut off, and some count prediction layers. With vision, test_oracle.py has the whole."""
     entry, spec = catalog_entries()[name], find_model(name)
-    assert sum(row.num_elements for row in weights(spec)) == entry["published"]["parameters"]
+    total = sum(row.num_elements for row in weights(spec))
+    if "with_vision" in entry["published"]:
+        assert total < entry["published"]["with_vision"]
+    elif "size" in entry["published"]:
+        printed, unit = float(entry["published"]["size"][:-1]), {"B": 1e9, "T": 1e12}
+        scale = unit[entry["published"]["size"][-1]]
+        assert abs(total - printed * scale) <= max(0.03 * printed * scale, 1e9)
+    else:
+        assert total == entry["published"]["parameters"]
     assert spec.source == entry["source"]
     assert entry["source"].startswith(f"https://huggingface.co/{name}/")
 
@@ -64,10 +74,10 @@ def test_a_model_is_found_by_its_last_part(name: str) -> None:
     ("name", "hint"),
     [
         ("Qwen/Qwen3-30B-A3", "is Qwen/Qwen3-30B-A3B"),
-        ("Llama-3.3-70B", "or meta-llama/Llama-3.3-70B-Instruct"),
+        ("Llama-3.3-70B", "meta-llama/Llama-3.3-70B-Instruct"),
         ("other/Qwen3-8B", "is Qwen/Qwen3-8B or .* meant"),
-        ("", "one of meta-llama/Llama-2-7b-hf"),
-        ("zzz", "one of meta-llama/Llama-2-7b-hf"),
+        ("", "one of the .* models of the catalog, such as meta-llama/Llama-2-7b-hf"),
+        ("zzz", "one of the .* models of the catalog, such as meta-llama/Llama-2-7b-hf"),
     ],
 )
 def test_a_near_miss_is_told_its_neighbour(name: str, hint: str) -> None:

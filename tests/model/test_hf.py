@@ -1,6 +1,7 @@
 """config.json -> ModelSpec: what is read, and that nothing but InputError ever comes of a bad one."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from shardwright.model.catalog import catalog_entries, model_names
 from shardwright.model.hf import read_config
 from shardwright.model.kv import kv_bytes_per_token
 from shardwright.model.spec import GQA, MLA, Experts, LayerShape, ModelSpec
-from shardwright.model.weights import num_active_parameters, num_parameters
+from shardwright.model.weights import num_active_parameters, num_parameters, weights
+from tests.cli.test_fuzz import mutate
 
 LLAMA = catalog_entries()["meta-llama/Llama-3.1-8B"]["config"]
 QWEN_MOE = catalog_entries()["Qwen/Qwen3-30B-A3B"]["config"]
@@ -142,7 +144,7 @@ def test_what_is_unsaid_is_as_transformers_has_it() -> None:
     ("config", "changed", "field", "allowed"),
     [
         (LLAMA, {"model_type": "qwen3_next"}, "model_type", "linear attention, which is not modelled"),
-        (LLAMA, {"model_type": "llamb"}, "model_type", "one of llama, mistral, .*gpt_oss, mistral3"),
+        (LLAMA, {"model_type": "llamb"}, "model_type", "one of llama, mistral, .*gpt_oss, .*mistral3"),
         (LLAMA, {"model_type": ["llama"]}, "model_type", "one of llama"),
         (LLAMA, {"hidden_size": True}, "hidden_size", "a whole number from 1"),
         (LLAMA, {"hidden_size": 4096.0}, "hidden_size", "a whole number"),
@@ -155,33 +157,42 @@ def test_what_is_unsaid_is_as_transformers_has_it() -> None:
         (LLAMA, {"attention_bias": 0}, "attention_bias", "true or false"),
         (LLAMA, {"torch_dtype": "float64"}, "torch_dtype", "one of bfloat16, float16, float32"),
         (LLAMA, {"dtype": 16}, "dtype", "one of bfloat16"),
-        (LLAMA, {"quantization_config": {"quant_method": "awq"}}, "quantization_config.quant_method", "fp8"),
+        (
+            LLAMA,
+            {"quantization_config": {"quant_method": "aqlm"}},
+            "quantization_config.quant_method",
+            "one of fp8",
+        ),
         (LLAMA, {"quantization_config": "fp8"}, "quantization_config", "an object"),
         (
             LLAMA,
             {"layer_types": ["full_attention", "linear_attention"]},
             "layer_types",
-            "every layer of llama",
+            "32 times full_attention",
         ),
         (
             LLAMA,
             {"quantization_config": {"quant_method": "mxfp4"}},
             "quantization_config.quant_method",
-            "fp8",
+            "converts linear layers which llama has",
         ),
         (
             GPT_OSS,
-            {"quantization_config": {"quant_method": "fp8"}},
+            {"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["mlp"]}},
             "quantization_config.quant_method",
-            "mxfp4",
+            "converts linear layers",
         ),
         (GPT_OSS, {"layer_types": ["full_attention"]}, "layer_types", "24 times sliding_attention or full"),
         (GPT_OSS, {"layer_types": ["linear_attention"] * 24}, "layer_types", "24 times sliding_attention or"),
         (GPT_OSS, {"layer_types": 24}, "layer_types", "24 times sliding_attention or"),
         (GPT_OSS, {"sliding_window": None}, "sliding_window", "a whole number from 1"),
-        (QWEN_MOE, {"use_sliding_window": True}, "use_sliding_window", "sliding-window .* not modelled"),
-        (MIXTRAL, {"sliding_window": 4096}, "sliding_window", "sliding-window attention is not modelled"),
-        (without(LLAMA), {"model_type": "mistral"}, "sliding_window", "sliding-window"),
+        (QWEN_MOE, {"use_sliding_window": 1}, "use_sliding_window", "true or false"),
+        (MIXTRAL, {"sliding_window": 0}, "sliding_window", "a whole number from 1"),
+        (LLAMA, {"sliding_window": 4096}, "sliding_window", "null"),
+        (DEEPSEEK, {"index_topk": 2048}, "index_topk", "null: sparse attention is not modelled"),
+        (QWEN_MOE, {"attn_type_list": [1, 0]}, "attn_type_list", "linear attention is not modelled"),
+        (LLAMA, {"model_type": "mistral", "sliding_window": "4096"}, "sliding_window", "a whole number"),
+        (LLAMA, {"model_type": "ernie4_5", "use_bias": True}, "use_bias", "false"),
         (QWEN_MOE, {"num_experts_per_tok": 129}, "num_experts_per_tok", "at most num_experts 128"),
         (QWEN_MOE, {"mlp_only_layers": [48]}, "mlp_only_layers", "layer indices from 0 to 47"),
         (QWEN_MOE, {"mlp_only_layers": [True]}, "mlp_only_layers", "layer indices"),
@@ -255,7 +266,7 @@ anything = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=150, deadline=None)
 def test_a_fuzzed_config_gives_a_model_or_an_input_error(data: st.DataObject) -> None:
     config = dict(catalog_entries()[data.draw(st.sampled_from(model_names()))]["config"])
     stated = dict(config.get("text_config", {}))
@@ -273,3 +284,44 @@ def test_a_fuzzed_config_gives_a_model_or_an_input_error(data: st.DataObject) ->
     else:
         assert 0 < num_active_parameters(spec) <= num_parameters(spec)
         assert kv_bytes_per_token(spec) > 0
+
+
+QUANTISATIONS: list[dict[str, Any]] = [
+    {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*mlp": {}}, "lm_head": False},
+    {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
+    {"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "gate"]},
+    {"quant_algo": "NVFP4", "group_size": 16, "exclude_modules": ["*attn*"], "kv_cache_quant_algo": "FP8"},
+    {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "ignore": ["re:.*attn.*", "lm_head"],
+        "config_groups": {
+            "group_0": {
+                "targets": ["Linear"],
+                "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32},
+                "input_activations": None,
+            }
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_1600_mutated_configs_give_a_model_or_an_input_error(part: int, tmp_path: Path) -> None:
+    """Through a file, as a user would; every family, every method of quantisation."""
+    chance, refused, path = random.Random(part), 0, tmp_path / "config.json"
+    for _ in range(400):
+        config = catalog_entries()[chance.choice(model_names())]["config"]
+        if chance.random() < 0.5:
+            config = config | {"quantization_config": chance.choice(QUANTISATIONS)}
+        for _ in range(chance.randrange(1, 4)):
+            config = mutate(config, chance)
+        path.write_text(json.dumps(config).replace("NaN", "1e999"))
+        try:
+            spec = read_config(tmp_path, name="mutated")
+        except InputError as error:
+            assert error.field and len(str(error)) < 2000 and "\n" not in str(error), config
+            refused += 1
+        else:
+            assert all(row.num_bytes > 0 for row in weights(spec)), config
+    assert 100 < refused < 380, refused

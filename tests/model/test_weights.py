@@ -62,8 +62,9 @@ def test_layers_are_the_middle_of_the_whole(name: str) -> None:
     rows = weights(spec)
     middle = [row for layer in range(spec.num_layers) for row in layer_weights(spec, layer)]
     assert [row for row in rows if row.layer is not None] == middle
-    assert [row.part for row in rows if row.layer is None] == ["embedding", "norm", "head"]
-    assert len({row.name for row in rows}) == len(rows)
+    outer = ["embedding", "norm"] if spec.tied_embeddings else ["embedding", "norm", "head"]
+    assert [row.part for row in rows if row.layer is None] == outer
+    assert len({(row.name, row.starts_at) for row in rows}) == len(rows)
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -78,14 +79,16 @@ def test_every_sharded_dim_holds_whole_units(name: str) -> None:
 def test_block_fp8_spares_embedding_head_norms_and_router() -> None:
     spec = find_model("deepseek-ai/DeepSeek-V3")
     stored = {row.bytes_per_element: row.part for row in weights(spec)}
-    assert set(stored) == {1.0, 2.0, 4.0}
-    assert {row.part for row in weights(spec) if row.bytes_per_element == 1} == {
+    # One fp32 scale for 128 x 128 values; 576 rows of kv_a_proj_with_mqa are 4.5 blocks, and have 5.
+    blocks, latent = 1 + 4 / 128**2, 1 + 4 * 5 * 56 / (576 * 7168)
+    assert set(stored) == {blocks, latent, 2.0, 4.0}
+    assert {row.part for row in weights(spec) if row.bytes_per_element == blocks} == {
         "attention",
         "dense",
         "shared",
         "expert",
     }
-    assert bytes_by_part(spec)["expert"] == 58 * 256 * 3 * 7168 * 2048
+    assert bytes_by_part(spec)["expert"] == 58 * 256 * 3 * (7168 * 2048 + 4 * 56 * 16)
     assert bytes_by_part(spec)["router"] == 58 * (256 * 7168 * 2 + 256 * 4)
     assert bytes_by_part(spec)["embedding"] == 129_280 * 7168 * 2
 

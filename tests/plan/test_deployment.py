@@ -59,7 +59,7 @@ def test_what_is_open_is_filled_in_and_said() -> None:
         ("max_model_len: 8192", "max_model_len: 99999999", "workload.max_model_len", 3),
         ("nodes: 2", "nodes: 0", "cluster.nodes", 2),
         ("H100-SXM-80GB", "H100-PCIe-9000", "cluster.gpu", 2),
-        ("Qwen/Qwen3-30B-A3B", "Qwen/Qwen3-30B-A3", "model", 1),
+        ("Qwen/Qwen3-30B-A3B", "Qwen3-30B-A3", "model", 1),
         ("engine: vllm", "reserve: {gpus: 16}", "reserve.gpus", 6),
         ("engine: vllm", "engine: [vllm", "deployment", 7),
     ],

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shardwright.model.spec import Dtype
+from shardwright.model.dtype import Dtype
 from shardwright.record import Count, Record
 
 Name = Annotated[str, Field(min_length=1, max_length=80)]

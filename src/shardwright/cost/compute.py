@@ -6,7 +6,7 @@ import numpy as np
 
 from shardwright.cluster.device import Device
 from shardwright.cost.constants import Constants
-from shardwright.model.spec import Dtype
+from shardwright.model.dtype import Dtype
 from shardwright.record import Size
 from shardwright.steps.operation import Attention, Gemm, GroupedExperts, Small
 

@@ -19,7 +19,7 @@ from shardwright.layout.grid import Role
 from shardwright.layout.placement import max_slots
 from shardwright.layout.shards import local_elements
 from shardwright.model.kv import kept_share, kv_bytes_per_token_per_layer_per_rank
-from shardwright.model.spec import GQA, Mlp, ModelSpec
+from shardwright.model.spec import GQA, LayerShape, Mlp, ModelSpec
 from shardwright.model.weight import Weight
 from shardwright.model.weights import layer_weights, output_head, weights
 from shardwright.record import Size
@@ -98,9 +98,10 @@ def rank_memories(
     for stage in distinct:
         yield _attention_rank(site, stage, sequences=sequences, tokens=tokens_per_sequence)
         if degrees.home == "per_stage" and _num_moe(stage):
-            yield _expert_rank(site, _num_moe(stage), _stage_name(stage))
+            yield _expert_rank(site, stage.runs, _stage_name(stage))
     if degrees.home == "shared":
-        yield _expert_rank(site, sum(how_many * _num_moe(s) for s, how_many in distinct.items()), "all")
+        runs = ((shape, how_many * n) for stage, how_many in distinct.items() for shape, n in stage.runs)
+        yield _expert_rank(site, runs, "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +138,18 @@ class _Site:
             total = total + local_elements(row, self.degrees, self.slots) * row.bytes_per_element
         return total
 
-    def layer_bytes(self, mlp: Mlp, *, experts: bool) -> Size:
-        """Bytes of one layer with that MLP: of its experts, or of all else."""
-        layer = next(i for i, shape in enumerate(self.model.layer_shapes) if shape.mlp == mlp)
-        rows = layer_weights(self.model, layer)
-        return self.bytes_of(row for row in rows if (row.part == "expert") == experts)
+    def layer_bytes(self, runs: Iterable[tuple[LayerShape, Size]], *, experts: bool) -> Size:
+        """Bytes of layers of these shapes: of their experts, or of all else."""
+        alike: dict[tuple[Mlp, int], Size] = {}
+        for shape, count in runs:
+            alike[shape.mlp, shape.stored] = alike.get((shape.mlp, shape.stored), 0) + count
+        total: Size = 0.0
+        for kind, count in alike.items():
+            shapes = enumerate(self.model.layer_shapes)
+            layer = next(i for i, shape in shapes if (shape.mlp, shape.stored) == kind)
+            rows = layer_weights(self.model, layer)
+            total = total + count * self.bytes_of(row for row in rows if (row.part == "expert") == experts)
+        return total
 
 
 def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) -> RankMemory:
@@ -158,10 +166,8 @@ def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) 
     return RankMemory(
         role="attention+experts" if folded and model.experts else "attention",
         stage=_stage_name(stage),
-        dense_weights=_sum(count * site.layer_bytes(s.mlp, experts=False) for s, count in stage.runs),
-        expert_weights=_sum(count * site.layer_bytes(s.mlp, experts=True) for s, count in stage.runs)
-        if folded
-        else 0.0,
+        dense_weights=site.layer_bytes(stage.runs, experts=False),
+        expert_weights=site.layer_bytes(stage.runs, experts=True) if folded else 0.0,
         embedding=site.bytes_of(w for w in outer if w.part == "embedding") if stage.first else 0.0,
         head=site.bytes_of(head) if stage.last else 0.0,
         # The sampler runs after the forward pass: the larger of the two is what counts.
@@ -175,7 +181,7 @@ def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) 
     )
 
 
-def _expert_rank(site: _Site, num_layers: Size, name: str) -> RankMemory:
+def _expert_rank(site: _Site, runs: Iterable[tuple[LayerShape, Size]], name: str) -> RankMemory:
     experts, degrees = site.model.experts, site.degrees
     assert experts is not None
     rows = site.limits.max_batched_tokens * degrees.dp / degrees.edp * experts.top_k / degrees.ep
@@ -184,7 +190,7 @@ def _expert_rank(site: _Site, num_layers: Size, name: str) -> RankMemory:
         role="experts",
         stage=name,
         dense_weights=0.0,
-        expert_weights=num_layers * site.layer_bytes("moe", experts=True),
+        expert_weights=site.layer_bytes(runs, experts=True),
         embedding=0.0,
         head=0.0,
         activations=rows * width * site.model.activation_bytes,

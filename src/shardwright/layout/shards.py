@@ -162,5 +162,6 @@ def _slices(weight: Weight, degree: int, index: int) -> Slices:
     else:
         each = -(-num_units // degree)
         first, last = min(index * each, num_units), min((index + 1) * each, num_units)
-    whole[rule.dim] = slice(first * per_unit, last * per_unit)
+    start = weight.starts_at
+    whole[rule.dim] = slice(start + first * per_unit, start + last * per_unit)
     return tuple(whole)

@@ -9,6 +9,7 @@ import yaml
 
 from shardwright.errors import InputError
 from shardwright.model.hf import read_config
+from shardwright.model.hub import fetch_model, is_hub_id
 from shardwright.model.spec import ModelSpec
 
 
@@ -17,26 +18,35 @@ def model_names() -> tuple[str, ...]:
     return tuple(catalog_entries())
 
 
-def find_model(name: str) -> ModelSpec:
+def find_model(name: str, *, look_up: bool = False) -> ModelSpec:
     """The model of a hub id, or of its last part in any case: 'qwen3-30b-a3b' is Qwen/Qwen3-30B-A3B.
 
-    Raises InputError, with the nearest names, when no model or more than one has that name.
+    A hub id that is not among them is looked up on the hub, where look_up.
+    Raises InputError, with the nearest names, when no model or more than one has that name; and all that
+    hub.fetch_model raises.
     """
     found = [
         key for key in catalog_entries() if name == key or name.lower() == key.rpartition("/")[2].lower()
     ]
-    if len(found) != 1:
-        raise InputError("model", name, _nearest(name))
-    entry = catalog_entries()[found[0]]
-    return read_config(entry["config"], name=found[0], where=entry["source"])
+    if len(found) == 1:
+        entry = catalog_entries()[found[0]]
+        return read_config(entry["config"], name=found[0], where=entry["source"])
+    if look_up and is_hub_id(name):
+        return fetch_model(name, otherwise=_nearest(name))
+    raise InputError("model", name, _nearest(name))
 
 
 def _nearest(name: str) -> str:
     """What to say of a name that is not in the catalog."""
     by_last_part = {key.rpartition("/")[2].lower(): key for key in catalog_entries()}
-    near = get_close_matches(name.rpartition("/")[2].lower(), by_last_part, n=3)
-    meant = " or ".join(by_last_part[match] for match in near)
-    return f"a model of the catalog; is {meant} meant?" if near else f"one of {', '.join(catalog_entries())}"
+    wanted = name.rpartition("/")[2].lower()
+    longer = [last for last in by_last_part if wanted and last.startswith(wanted)]
+    near = dict.fromkeys((*longer, *get_close_matches(wanted, by_last_part, n=3)))
+    meant = " or ".join([by_last_part[match] for match in near][:3])
+    if near:
+        return f"a model of the catalog; is {meant} meant?"
+    names = model_names()
+    return f"one of the {len(names)} models of the catalog, such as {names[0]} or {names[-1]}"
 
 
 @cache

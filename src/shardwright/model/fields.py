@@ -40,6 +40,23 @@ class Fields:
         """A whole number from 1, or None where the field is null or absent."""
         return None if self.values.get(key) is None else self.count(key)
 
+    def count_alike(self, key: str, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
+        """A whole number in [least, most], or a list that holds it once a layer (Hunyuan)."""
+        value = self.values.get(key)
+        if isinstance(value, list) and value and all(item == value[0] for item in value):
+            value = value[0]
+        return Fields({key: value}, self.where, self.prefix).count(key, least=least, most=most)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts of up to 200 characters; null or absent is the empty list."""
+        value = self.values.get(key)
+        items = [] if value is None else value
+        if not isinstance(items, list) or not all(
+            isinstance(item, str) and 1 <= len(item) <= 200 for item in items
+        ):
+            self.refuse(key, "a list of names or patterns, each of 1 to 200 characters")
+        return tuple(items)
+
     def flag(self, key: str) -> bool:
         """true or false; absent is false."""
         value = self.values.get(key, False)

@@ -1,7 +1,7 @@
 """config.json, as the Hugging Face hub holds it -> ModelSpec.
 
 What one family reads in its own way stands in family.py, what a config.json may leave unsaid in
-families.yaml.
+families.yaml, how its weights are quantised in quantisation.py.
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,24 @@ from typing import Any
 import yaml
 
 from shardwright.errors import InputError
+from shardwright.model.dtype import Dtype
+from shardwright.model.experts import read_experts
 from shardwright.model.family import FAMILIES, Family
 from shardwright.model.fields import Fields, read_json
-from shardwright.model.spec import Dtype, ModelSpec
+from shardwright.model.quantisation import quantise
+from shardwright.model.spec import LARGEST_POSITIONS, ModelSpec
 
 DTYPES: dict[str, Dtype] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
-QUANTISED: dict[str, dict[str, Dtype]] = {"linear": {"fp8": "fp8"}, "experts": {"mxfp4": "mxfp4"}}
-"""What is quantised -> quantization_config.quant_method -> how it is stored: the linear layers in
-DeepSeek-V3's block fp8, the experts' matrices alone in gpt-oss's mxfp4."""
+QUANTISATION_FILE = "hf_quant_config.json"
+"""Where ModelOpt's older checkpoints state their quantisation, beside config.json."""
+
+VISION = ("vision tower", "multimodal projector")
 
 WRAPPERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "mistral3": ("mistral", ("vision tower", "multimodal projector")),
+    "mistral3": ("mistral", VISION),
+    "gemma3": ("gemma3_text", VISION),
+    "llama4": ("llama4_text", VISION),
 }
 """Models that hold a decoder's fields in text_config: the decoder's family, and what stands beside it."""
 
@@ -33,7 +39,8 @@ def read_config(config: str | Path | Mapping[str, Any], *, name: str, where: str
     """The model that a config.json describes: a file, the folder that holds it, or its content.
 
     name: what the model is called from here on; where: the file that a given content came from.
-    Weights without a stated dtype are taken as bf16; the KV cache has the dtype of the activations.
+    Weights without a stated dtype are taken as bf16; the KV cache has the dtype of the activations, or the
+    one that a quantised checkpoint brings scales for.
     Raises InputError for what cannot be read, is out of range, or is not modelled.
     """
     if not 1 <= len(name) <= 200:
@@ -41,47 +48,53 @@ def read_config(config: str | Path | Mapping[str, Any], *, name: str, where: str
     if isinstance(config, Mapping):
         top = Fields(config, where)
     else:
-        top = read_json(Path(config), in_folder="config.json")
+        top = _with_quantisation(Path(config), read_json(Path(config), in_folder="config.json"))
     model_type = _model_type(top)
     decoder_type, beside = WRAPPERS.get(model_type, (model_type, ()))
     fields = _decoder(top, decoder_type) if model_type in WRAPPERS else top
     fields = fields.over(_known()["defaults"][decoder_type])
     family = FAMILIES[decoder_type]
 
+    _refuse_unmodelled(fields, family)
     num_layers = fields.count("num_hidden_layers", most=2000)
-    if family.windowed_layers:
-        windowed_layers = family.windowed_layers(fields, num_layers)
-    else:
-        windowed_layers = ()
-        _refuse_windows(fields, family, decoder_type)
-    experts = family.experts(fields) if family.experts else None
+    window, windowed_layers = family.windows(fields, num_layers)
+    experts = read_experts(fields, family.experts) if family.experts else None
     dense_layers = family.dense_layers(fields, num_layers) if experts else ()
     if len(dense_layers) == num_layers:
         experts, dense_layers = None, ()
     dtype = _dtype(fields)
-    quantised = _quantised(fields, family)
-    if experts and family.quantised == "experts":
-        experts = experts.model_copy(update={"weight_dtype": quantised})
-    return ModelSpec(
+    spec = ModelSpec(
         name=name,
         family=model_type,
         num_layers=num_layers,
         hidden=fields.count("hidden_size"),
         vocab=fields.count("vocab_size"),
         attention=family.attention(fields),
-        dense_width=fields.count("intermediate_size") if dense_layers or not experts else 0,
+        dense_width=fields.count(family.dense_width) if dense_layers or not experts else 0,
         experts=experts,
         dense_layers=dense_layers,
-        window=fields.count("sliding_window") if windowed_layers else None,
+        window=window,
         windowed_layers=windowed_layers,
         tied_embeddings=fields.flag("tie_word_embeddings"),
-        mlp_bias=family.mlp_bias and fields.flag("mlp_bias"),
-        weight_dtype=(quantised if family.quantised == "linear" else None) or dtype,
+        mlp_bias=fields.flag(family.mlp_bias) if family.mlp_bias else False,
+        weight_dtype=dtype,
         kv_dtype=dtype,
-        max_positions=fields.count("max_position_embeddings"),
+        max_positions=fields.count("max_position_embeddings", most=LARGEST_POSITIONS),
         left_out=beside + _prediction_layers(fields),
         source=top.where,
     )
+    if fields.values.get("quantization_config") is None:
+        return spec
+    return quantise(spec, fields.section("quantization_config"))
+
+
+def _with_quantisation(path: Path, top: Fields) -> Fields:
+    """The fields, with the quantisation that stands in a file of its own."""
+    beside = (path if path.is_dir() else path.parent) / QUANTISATION_FILE
+    if "quantization_config" in top.values or not beside.is_file():
+        return top
+    stated = read_json(beside, in_folder=beside.name).section("quantization")
+    return top.over({"quantization_config": dict(stated.values)})
 
 
 def _model_type(top: Fields) -> str:
@@ -103,23 +116,27 @@ def _decoder(top: Fields, decoder_type: str) -> Fields:
     return inner.over({key: top.values[key] for key in of_the_whole if key in top.values})
 
 
-def _refuse_windows(fields: Fields, family: Family, decoder_type: str) -> None:
-    """Refuse layers whose attention does not see the whole context, in a family where all must."""
-    window = fields.values.get(family.window_switch)
-    if window is not None and window is not False:
-        allowed = f"null or false: sliding-window attention is not modelled for {decoder_type}"
-        fields.refuse(family.window_switch, allowed)
-    layer_types = fields.values.get("layer_types")
-    if layer_types is not None and (
-        not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types)
-    ):
-        fields.refuse("layer_types", f"full_attention in every layer of {decoder_type}")
+def _refuse_unmodelled(fields: Fields, family: Family) -> None:
+    """Refuse, by name, what a family's fields may switch on and is not modelled."""
+    for key, what in _known()["unmodelled_fields"].items():
+        stated = fields.values.get(key)
+        off = stated in (None, False) or (isinstance(stated, list) and all(item == 1 for item in stated))
+        if not off:
+            fields.refuse(key, f"null: {what} is not modelled")
+    for key in family.false:
+        if fields.flag(key):
+            fields.refuse(key, "false")
+
+
+PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "num_mtp_layers")
+"""What families call the number of layers that predict further tokens: DeepSeek and GLM, MiniMax, and
+Glm4MoeConfig of transformers 5.23.0."""
 
 
 def _prediction_layers(fields: Fields) -> tuple[str, ...]:
     """Layers that predict further tokens (DeepSeek-V3, arXiv 2412.19437, section 2.2)."""
-    key = "num_nextn_predict_layers"
-    number = fields.count(key, least=0, most=2000) if key in fields.values else 0
+    key = next((key for key in PREDICTION_LAYERS if fields.values.get(key) is not None), None)
+    number = fields.count(key, least=0, most=2000) if key else 0
     return (f"{number} multi-token-prediction layer{'s' if number > 1 else ''}",) if number else ()
 
 
@@ -129,16 +146,9 @@ def _dtype(fields: Fields) -> Dtype:
     return fields.one_of(stated, DTYPES) if stated else "bf16"
 
 
-def _quantised(fields: Fields, family: Family) -> Dtype | None:
-    """How what is quantised is stored; None when nothing is."""
-    if fields.values.get("quantization_config") is None:
-        return None
-    return fields.section("quantization_config").one_of("quant_method", QUANTISED[family.quantised])
-
-
 @cache
 def _known() -> dict[str, dict[str, Any]]:
-    """families.yaml: `defaults` by family, and `unmodelled`, the model types refused by name."""
+    """families.yaml: `defaults` by family; `unmodelled`, the model types refused by name, and fields."""
     text = files("shardwright.model").joinpath("families.yaml").read_text(encoding="utf-8")
     known: dict[str, dict[str, Any]] = yaml.load(text, Loader=yaml.CSafeLoader)
     return known

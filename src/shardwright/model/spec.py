@@ -6,22 +6,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from shardwright.model.dtype import BITS, Dtype
+from shardwright.model.scheme import Quantised
 from shardwright.record import Count, CountOrZero, Record
 
-Dtype = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4", "fp4", "mxfp4"]
-
-BITS: dict[str, float] = {
-    "fp32": 32,
-    "bf16": 16,
-    "fp16": 16,
-    "fp8": 8,
-    "int8": 8,
-    "int4": 4,
-    "fp4": 4,
-    "mxfp4": 4 + 8 / 32,
-}
-"""Bits of one stored value. Scales are counted where the format fixes them: mxfp4 has one of 8 bits for 32
-values (OCP Microscaling Formats 1.0, section 5.2). Elsewhere they are not."""
+LARGEST_POSITIONS = 100_000_000
+"""Ten times the context of Llama 4 Scout, 10,485,760 tokens."""
 
 
 class GQA(Record):
@@ -93,21 +83,31 @@ Mlp = Literal["dense", "moe"]
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What tells one layer from another: its MLP, and how many tokens its attention sees (None: all)."""
+    """What tells one layer from another: its MLP, how many tokens its attention sees (None: all), and how
+    its weights are stored: in layers of one `stored`, alike."""
 
     mlp: Mlp
     window: int | None = None
+    stored: int = 0
 
 
 @cache
 def _layer_shapes(
-    num_layers: int, moe: bool, dense: tuple[int, ...], window: int | None, windowed: tuple[int, ...]
+    num_layers: int,
+    moe: bool,
+    dense: tuple[int, ...],
+    window: int | None,
+    windowed: tuple[int, ...],
+    groups: tuple[tuple[int, ...], ...],
 ) -> tuple[LayerShape, ...]:
+    """groups: the layers of each scheme that holds in some layers only."""
     without_experts, with_window = frozenset(dense), frozenset(windowed)
+    members = [frozenset(group) for group in groups]
     return tuple(
         LayerShape(
             mlp="moe" if moe and layer not in without_experts else "dense",
             window=window if layer in with_window else None,
+            stored=sum(1 << place for place, group in enumerate(members) if layer in group),
         )
         for layer in range(num_layers)
     )
@@ -130,14 +130,19 @@ class ModelSpec(Record):
     dense_layers: tuple[int, ...] = ()
     """Indices of layers with a dense MLP in a model with experts (leading dense layers and others)."""
     window: Count | None = None
-    """Tokens that a windowed layer sees, the query's own included."""
+    """Tokens that a windowed layer sees, the query's own included; of attention in chunks, a chunk: the most
+    that a query sees, and the most KV that a sequence keeps."""
     windowed_layers: tuple[int, ...] = ()
     """Indices of layers whose attention sees only the window."""
     tied_embeddings: bool = False
     mlp_bias: bool = False
     weight_dtype: Dtype = "bf16"
+    """Of the linear layers; where `quantised` is stated, of most of them outside of the experts."""
+    quantised: tuple[Quantised, ...] = ()
+    """How each quantised linear layer is stored; all that is named in none of them is in 16 bits. Without
+    any, every linear layer has weight_dtype, or the experts' own, and scales are not counted."""
     kv_dtype: Dtype = "bf16"
-    max_positions: Count = 32768
+    max_positions: int = Field(default=32768, strict=True, ge=1, le=LARGEST_POSITIONS)
     left_out: tuple[str, ...] = ()
     """Parts of the checkpoint that are not the plain decoder: named here, counted nowhere."""
     source: str = ""
@@ -145,7 +150,12 @@ class ModelSpec(Record):
 
     @model_validator(mode="after")
     def _layers_have_width(self) -> "ModelSpec":
-        for field, layers in (("dense_layers", self.dense_layers), ("windowed_layers", self.windowed_layers)):
+        quantised = tuple(layer for group in self.quantised for layer in group.layers or ())
+        for field, layers in (
+            ("dense_layers", self.dense_layers),
+            ("windowed_layers", self.windowed_layers),
+            ("quantised", quantised),
+        ):
             if any(not 0 <= layer < self.num_layers for layer in layers):
                 raise ValueError(f"{field} {list(layers)} go beyond num_layers {self.num_layers}")
         if not self.dense_width and any(shape.mlp == "dense" for shape in self.layer_shapes):
@@ -159,13 +169,19 @@ class ModelSpec(Record):
     @property
     def layer_shapes(self) -> tuple[LayerShape, ...]:
         """The shape of every layer, in order."""
-        moe = self.experts is not None
-        return _layer_shapes(self.num_layers, moe, self.dense_layers, self.window, self.windowed_layers)
+        return _layer_shapes(
+            self.num_layers,
+            self.experts is not None,
+            self.dense_layers,
+            self.window,
+            self.windowed_layers,
+            tuple(group.layers for group in self.quantised if group.layers is not None),
+        )
 
     @property
     def weight_bytes(self) -> float:
-        """Bytes of one stored weight value."""
-        return BITS[self.weight_dtype] / 8
+        """Bytes of one stored weight value, its part of the scales included where they are known."""
+        return self._value_bytes(self.weight_dtype)
 
     @property
     def activation_bytes(self) -> float:
@@ -179,8 +195,12 @@ class ModelSpec(Record):
 
     @property
     def expert_bytes(self) -> float:
-        """Bytes of one stored value of a routed expert's matrix."""
-        return BITS[self.expert_dtype] / 8
+        """Bytes of one stored value of a routed expert's matrix, as weight_bytes has it."""
+        return self._value_bytes(self.expert_dtype)
+
+    def _value_bytes(self, dtype: Dtype) -> float:
+        schemes = (group.scheme for group in self.quantised if group.scheme.dtype == dtype)
+        return next((scheme.mean_bytes for scheme in schemes), BITS[dtype] / 8)
 
     @property
     def stored_in(self) -> str:

@@ -41,23 +41,28 @@ SHARDINGS: dict[str, Sharding] = {
     "expert_first_rank": Sharding(axis="etp", dim=None, per_slot=True, first_rank=True),
     "expert_pairs": Sharding(axis="etp", dim=1, unit="pair", per_slot=True),
     "expert_pairs_bias": Sharding(axis="etp", dim=0, unit="pair", per_slot=True),
+    "expert_column_in_out": Sharding(axis="etp", dim=1, per_slot=True),
     "expert_row_in_out": Sharding(axis="etp", dim=0, per_slot=True),
 }
 """Rules after Megatron-LM (arXiv 1909.08053) and vLLM's parallel linear layers.
 
 Pairs are gpt-oss's: gate and up interleaved in one matrix of order [in, out], so that a contiguous slice
-holds both (GptOssExperts of transformers 5.23.0 takes gate_up[..., ::2] and gate_up[..., 1::2]).
+holds both (GptOssExperts of transformers 5.23.0 takes gate_up[..., ::2] and gate_up[..., 1::2]). The
+fused experts of Llama 4 are [in, out] too, gate before up: two rows, each a column_in_out.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """A tensor as the checkpoint names it, torch order [out, in] but for gpt-oss's experts, [in, out].
+    """A tensor as the checkpoint names it, torch order [out, in] but for fused experts, [in, out].
 
     An expert's row stands for all experts of its layer, num_experts > 0: `shape` and the rule's dim are
     those of one expert. Either each is a tensor of its own, `{expert}` in the name, or, fused_experts, they
     are one tensor whose dim 0 runs over them.
     num_units: heads, KV heads or pairs along the sliced dim; 0 for element-wise rules.
+    part_of: where several weights are one tensor of the checkpoint (q, k and v in Phi-3's qkv_proj), the
+    size of that tensor along the sliced dim, in which this one starts at `starts_at`; 0: its own tensor.
+    shape_bytes: bytes of `shape` as it is stored, its scales among them.
     """
 
     name: str
@@ -68,12 +73,17 @@ class Weight:
     num_experts: int = 0
     fused_experts: bool = False
     num_units: int = 0
-    bytes_per_element: float = 2.0
+    part_of: int = 0
+    starts_at: int = 0
+    shape_bytes: float = 0.0
 
     @property
     def tensor_shape(self) -> tuple[int, ...]:
         """The shape of a tensor of that name in the checkpoint."""
-        return (self.num_experts, *self.shape) if self.fused_experts else self.shape
+        dim, own = SHARDINGS[self.sharding].dim, list(self.shape)
+        if self.part_of and dim is not None:
+            own[dim] = self.part_of
+        return (self.num_experts, *own) if self.fused_experts else tuple(own)
 
     @property
     def num_elements(self) -> int:
@@ -81,6 +91,11 @@ class Weight:
         return prod(self.shape) * max(1, self.num_experts)
 
     @property
+    def bytes_per_element(self) -> float:
+        """The mean over the shape: scales are shared out with the elements."""
+        return self.shape_bytes / prod(self.shape)
+
+    @property
     def num_bytes(self) -> float:
         """Bytes of the whole model's copy, all experts counted."""
-        return self.num_elements * self.bytes_per_element
+        return self.shape_bytes * max(1, self.num_experts)

@@ -1,53 +1,34 @@
 """Every weight of a model as a row, in the names of its checkpoint.
 
 Names and shapes follow the published checkpoints; the modelling files of transformers 5.23.0 hold the
-same tensors, with all experts of a layer fused into one. A family without names of its own, such as
-'generic', has those of Qwen3-MoE. Sharding after Megatron-LM (arXiv 1909.08053) and the parallel
-linear layers of vLLM.
+same tensors, with all experts of a layer fused into one. Sharding after Megatron-LM (arXiv 1909.08053)
+and the parallel linear layers of vLLM.
 
-Stored bytes: linear layers have the model's weight dtype, experts their own where they state one.
-Embedding, head, router, norms and biases are not quantised: 2 bytes at least. The fp32 scales of block
-fp8, one for 128 x 128 values (0.02 %), are not counted; the byte of scale for 32 values of mxfp4 (6 %) is.
-gpt-oss's published checkpoints split an expert matrix into `_blocks` and `_scales`; its row is the matrix
-that these hold, as transformers unpacks and saves it.
+Stored bytes: a quantised linear layer has those of its scheme, values, scales and padding. Where a model
+states a dtype and no schemes, its linear layers have that dtype, experts their own where they state one.
+Embedding, norms and biases are never quantised, router and head only where a scheme names them: 2 bytes
+at least. gpt-oss's published checkpoints split an expert matrix into `_blocks` and `_scales`; its row is
+the matrix that these hold, as transformers unpacks and saves it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
 from typing import get_args
 
-from shardwright.model.spec import BITS, GQA, MLA, Experts, Mlp, ModelSpec
+from shardwright.model.dtype import BITS
+from shardwright.model.names import NAMES, Names
+from shardwright.model.scheme import Scheme
+from shardwright.model.spec import GQA, MLA, Experts, LayerShape, Mlp, ModelSpec
 from shardwright.model.weight import Part, Weight
 
 KEPT: frozenset[Part] = frozenset({"embedding", "norm", "router", "head"})
 """Parts that a quantised checkpoint keeps in 16 bits (DeepSeek-V3, arXiv 2412.19437, section 3.3.1)."""
 
-CORRECTION_BIAS = "mlp.gate.e_score_correction_bias"
-"""A buffer, not a parameter, and fp32 in every checkpoint."""
+CORRECTION_BIAS = "e_score_correction_bias"
+"""How the name of a selection bias ends: no parameter, and fp32 in every checkpoint."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Names:
-    """What a family calls its tensors, where families differ."""
-
-    prefix: str = ""
-    moe: str = "mlp"
-    router: str = "gate"
-    gate: str = "gate_proj"
-    up: str = "up_proj"
-    down: str = "down_proj"
-    shared: str = "mlp.shared_expert"
-    fused_experts: bool = False
-    """All experts in one tensor, [in, out], gate and up interleaved: gate_up_proj, down_proj."""
-
-
-NAMES: dict[str, Names] = {
-    "mixtral": Names(moe="block_sparse_moe", gate="w1", up="w3", down="w2"),
-    "deepseek_v2": Names(shared="mlp.shared_experts"),
-    "deepseek_v3": Names(shared="mlp.shared_experts"),
-    "gpt_oss": Names(router="router", fused_experts=True),
-    "mistral3": Names(prefix="language_model."),
-}
+Block = tuple[Weight, ...]
 
 
 def weights(spec: ModelSpec) -> tuple[Weight, ...]:
@@ -56,12 +37,15 @@ def weights(spec: ModelSpec) -> tuple[Weight, ...]:
     Tied embeddings have no row for the head; see `output_head`.
     """
     prefix = _names(spec).prefix
-    blocks = {mlp: _block(spec, mlp) for mlp in {shape.mlp for shape in spec.layer_shapes}}
+    blocks: dict[tuple[Mlp, int], Block] = {}
     rows = [_embedding(spec)]
     for layer, shape in enumerate(spec.layer_shapes):
-        rows += _placed(blocks[shape.mlp], prefix, layer)
+        kind = shape.mlp, shape.stored
+        if kind not in blocks:
+            blocks[kind] = _block(spec, shape, layer)
+        rows += _placed(blocks[kind], prefix, layer)
     norm = Weight(name=f"{prefix}model.norm.weight", shape=(spec.hidden,), part="norm", sharding="replicate")
-    rows.append(_stored(spec, norm))
+    rows.append(_stored(spec, norm, {}))
     if not spec.tied_embeddings:
         rows.append(output_head(spec))
     return tuple(rows)
@@ -69,7 +53,7 @@ def weights(spec: ModelSpec) -> tuple[Weight, ...]:
 
 def layer_weights(spec: ModelSpec, layer: int) -> tuple[Weight, ...]:
     """The weights of layer `layer`."""
-    return tuple(_placed(_block(spec, spec.layer_shapes[layer].mlp), _names(spec).prefix, layer))
+    return tuple(_placed(_block(spec, spec.layer_shapes[layer], layer), _names(spec).prefix, layer))
 
 
 def output_head(spec: ModelSpec) -> Weight:
@@ -77,15 +61,17 @@ def output_head(spec: ModelSpec) -> Weight:
 
     With one stage the tied head is the embedding's memory; a last stage of its own holds a copy.
     """
-    row = _embedding(spec)
-    name = row.name if spec.tied_embeddings else f"{_names(spec).prefix}lm_head.weight"
-    return replace(row, name=name, part="head")
+    row = replace(_embedding(spec), part="head")
+    if spec.tied_embeddings:
+        return row
+    named = _stored(spec, replace(row, name="lm_head.weight"), _schemes(spec, None))
+    return replace(named, name=_names(spec).prefix + named.name)
 
 
 def num_parameters(spec: ModelSpec) -> int:
     """Parameters of the decoder, embedding and head counted (once when tied).
 
-    The correction bias of DeepSeek's router is a buffer and not among them.
+    The selection biases of routers are buffers and not among them.
     """
     return sum(row.num_elements for row in weights(spec) if not row.name.endswith(CORRECTION_BIAS))
 
@@ -109,20 +95,43 @@ def bytes_by_part(spec: ModelSpec) -> dict[Part, float]:
     return parts
 
 
+def module_name(row: Weight) -> str:
+    """The linear layer that a row's matrix belongs to, its expert without a number."""
+    return row.name.removesuffix(".weight").replace(".{expert}", "")
+
+
 def _names(spec: ModelSpec) -> Names:
     return NAMES.get(spec.family, Names())
 
 
-def _stored(spec: ModelSpec, row: Weight) -> Weight:
-    """The row with the bytes that one of its elements takes on disk and on the GPU."""
-    if row.name.endswith(CORRECTION_BIAS):
-        return replace(row, bytes_per_element=BITS["fp32"] / 8)
-    if row.part in KEPT or len(row.shape) == 1:
-        return replace(row, bytes_per_element=max(spec.weight_bytes, BITS["bf16"] / 8))
-    return replace(row, bytes_per_element=spec.expert_bytes if row.part == "expert" else spec.weight_bytes)
+def _schemes(spec: ModelSpec, layer: int | None) -> dict[str, Scheme]:
+    """The scheme of each quantised linear layer of layer `layer`, or outside of the layers."""
+    return {
+        module: group.scheme
+        for group in spec.quantised
+        if group.layers is None or layer in group.layers
+        for module in group.modules
+    }
 
 
-def _placed(block: tuple[Weight, ...], prefix: str, layer: int) -> Iterator[Weight]:
+def _stored(spec: ModelSpec, row: Weight, schemes: Mapping[str, Scheme]) -> Weight:
+    """The row with the bytes that its shape takes on disk and on the GPU; schemes: of its layer."""
+    plain = max(spec.weight_bytes, BITS["bf16"] / 8)
+    if row.name.endswith(CORRECTION_BIAS) or (row.part == "router" and _names(spec).router_fp32):
+        return replace(row, shape_bytes=prod(row.shape) * BITS["fp32"] / 8)
+    if len(row.shape) == 1:
+        return replace(row, shape_bytes=prod(row.shape) * plain)
+    if spec.quantised:
+        scheme = schemes.get(module_name(row))
+        if scheme is None:
+            return replace(row, shape_bytes=prod(row.shape) * BITS["bf16"] / 8)
+        num_out, num_in = reversed(row.shape) if row.fused_experts else row.shape
+        return replace(row, shape_bytes=float(scheme.num_bytes(num_out, num_in)))
+    each = spec.expert_bytes if row.part == "expert" else spec.weight_bytes
+    return replace(row, shape_bytes=prod(row.shape) * (plain if row.part in KEPT else each))
+
+
+def _placed(block: Block, prefix: str, layer: int) -> Iterator[Weight]:
     stem = f"{prefix}model.layers.{layer}."
     return (replace(row, name=stem + row.name, layer=layer) for row in block)
 
@@ -130,21 +139,22 @@ def _placed(block: tuple[Weight, ...], prefix: str, layer: int) -> Iterator[Weig
 def _embedding(spec: ModelSpec) -> Weight:
     name = f"{_names(spec).prefix}model.embed_tokens.weight"
     row = Weight(name=name, shape=(spec.vocab, spec.hidden), part="embedding", sharding="vocab")
-    return _stored(spec, row)
+    return _stored(spec, row, {})
 
 
-def _block(spec: ModelSpec, mlp: Mlp) -> tuple[Weight, ...]:
-    """The weights of any one layer with that MLP, named from within the layer."""
+def _block(spec: ModelSpec, shape: LayerShape, layer: int) -> Block:
+    """The weights of `layer`, named from within it, and so those of every layer of its shape."""
     attention, hidden, names = spec.attention, spec.hidden, _names(spec)
-    rows = [*(_gqa(attention, hidden) if isinstance(attention, GQA) else _mla(attention, hidden))]
-    rows += [_norm("input_layernorm", hidden), _norm("post_attention_layernorm", hidden)]
-    if mlp == "moe" and spec.experts is not None:
+    rows = [*(_gqa(attention, hidden, names) if isinstance(attention, GQA) else _mla(attention, hidden))]
+    rows += [_norm(name, hidden) for name in names.norms]
+    if shape.mlp == "moe" and spec.experts is not None:
         rows += _moe(spec.experts, hidden, names)
     else:
-        rows += _mlp("mlp", hidden, spec.dense_width, "dense")
+        rows += _mlp(names.mlp, hidden, spec.dense_width, "dense", joined=names.joined)
         if spec.mlp_bias:
             rows += _mlp_biases(hidden, spec.dense_width)
-    return tuple(_stored(spec, row) for row in rows)
+    schemes = _schemes(spec, layer)
+    return tuple(_stored(spec, row, schemes) for row in rows)
 
 
 def _norm(name: str, width: int) -> Weight:
@@ -157,27 +167,32 @@ def _attention(name: str, shape: tuple[int, ...], sharding: str, num_units: int 
     )
 
 
-def _gqa(attention: GQA, hidden: int) -> Iterator[Weight]:
+def _gqa(attention: GQA, hidden: int, names: Names) -> Iterator[Weight]:
     heads, kv_heads, head_dim = attention.num_heads, attention.num_kv_heads, attention.head_dim
+    joined = (heads + 2 * kv_heads) * head_dim if names.joined else 0
+    start = 0
     for name, sharding, units in (
         ("q_proj", "heads", heads),
         ("k_proj", "kv_heads", kv_heads),
         ("v_proj", "kv_heads", kv_heads),
     ):
-        yield _attention(f"{name}.weight", (units * head_dim, hidden), sharding, units)
+        stored = "qkv_proj" if joined else name
+        matrix = _attention(f"{stored}.weight", (units * head_dim, hidden), sharding, units)
+        yield replace(matrix, part_of=joined, starts_at=start)
         if attention.qkv_bias:
-            yield _attention(f"{name}.bias", (units * head_dim,), sharding, units)
+            yield replace(matrix, name=f"self_attn.{stored}.bias", shape=(units * head_dim,))
+        start += units * head_dim if joined else 0
     yield _attention("o_proj.weight", (hidden, heads * head_dim), "heads_row", heads)
     if attention.output_bias:
         yield _attention("o_proj.bias", (hidden,), "first_rank")
     if attention.sinks:
         yield _attention("sinks", (heads,), "heads", heads)
-    if attention.qk_norm == "head":
-        yield _norm("self_attn.q_norm", head_dim)
-        yield _norm("self_attn.k_norm", head_dim)
-    if attention.qk_norm == "full":
-        yield replace(_norm("self_attn.q_norm", heads * head_dim), sharding="heads", num_units=heads)
-        yield replace(_norm("self_attn.k_norm", kv_heads * head_dim), sharding="kv_heads", num_units=kv_heads)
+    for name, sharding, units in ((names.q_norm, "heads", heads), (names.k_norm, "kv_heads", kv_heads)):
+        if attention.qk_norm == "head":
+            yield _norm(f"self_attn.{name}", head_dim)
+        if attention.qk_norm == "full":
+            whole = _norm(f"self_attn.{name}", units * head_dim)
+            yield replace(whole, sharding=sharding, num_units=units)
 
 
 def _mla(attention: MLA, hidden: int) -> Iterator[Weight]:
@@ -204,9 +219,11 @@ def _mla(attention: MLA, hidden: int) -> Iterator[Weight]:
         yield _attention("o_proj.bias", (hidden,), "first_rank")
 
 
-def _mlp(stem: str, hidden: int, width: int, part: Part) -> Iterator[Weight]:
-    for name in ("gate_proj", "up_proj"):
-        yield Weight(name=f"{stem}.{name}.weight", shape=(width, hidden), part=part, sharding="column")
+def _mlp(stem: str, hidden: int, width: int, part: Part, *, joined: bool = False) -> Iterator[Weight]:
+    for half, name in enumerate(("gate_proj", "up_proj")):
+        row = Weight(name=f"{stem}.{name}.weight", shape=(width, hidden), part=part, sharding="column")
+        one = replace(row, name=f"{stem}.gate_up_proj.weight", part_of=2 * width, starts_at=half * width)
+        yield one if joined else row
     yield Weight(name=f"{stem}.down_proj.weight", shape=(hidden, width), part=part, sharding="row")
 
 
@@ -223,8 +240,9 @@ def _moe(experts: Experts, hidden: int, names: Names) -> Iterator[Weight]:
     if experts.router_bias:
         yield replace(matrix, name=f"{router}.bias", shape=(number,))
     if experts.correction_bias:
-        yield replace(matrix, name=CORRECTION_BIAS, shape=(number,))
-    routed = _fused_experts if names.fused_experts else _single_experts
+        shape = (1, number) if names.correction_is_row else (number,)
+        yield replace(matrix, name=f"{names.moe}.{names.correction}", shape=shape)
+    routed = _single_experts if names.experts == "single" else _fused_experts
     for row in routed(experts, hidden, names):
         yield replace(row, name=f"{names.moe}.experts.{row.name}", num_experts=number)
     if experts.shared_width:
@@ -252,12 +270,16 @@ def _single_experts(experts: Experts, hidden: int, names: Names) -> Iterator[Wei
 
 
 def _fused_experts(experts: Experts, hidden: int, names: Names) -> Iterator[Weight]:
-    """One tensor for all experts (GptOssExperts of transformers 5.23.0)."""
+    """One tensor for all experts (GptOssExperts and Llama4TextExperts of transformers 5.23.0)."""
     width = experts.width
-    pairs = _expert("gate_up_proj", (hidden, 2 * width), "expert_pairs")
-    down = _expert("down_proj", (width, hidden), "expert_row_in_out")
-    yield replace(pairs, num_units=width, fused_experts=True)
-    yield replace(down, fused_experts=True)
+    if names.experts == "pairs":
+        pairs = _expert("gate_up_proj", (hidden, 2 * width), "expert_pairs")
+        yield replace(pairs, num_units=width, fused_experts=True)
+    else:
+        for start in (0, width):
+            half = _expert("gate_up_proj", (hidden, width), "expert_column_in_out")
+            yield replace(half, part_of=2 * width, starts_at=start, fused_experts=True)
+    yield replace(_expert("down_proj", (width, hidden), "expert_row_in_out"), fused_experts=True)
     if experts.bias:
         pairs_bias = _expert("gate_up_proj_bias", (2 * width,), "expert_pairs_bias")
         yield replace(pairs_bias, num_units=width, fused_experts=True)

@@ -157,7 +157,7 @@ def _model(given: Any, folder: Path) -> tuple[ModelSpec, list[str]]:
     if os.path.isdir(path) or path.suffix == ".json":  # noqa: PTH112 - False, too, for names no file can have
         config = path if path.suffix == ".json" else path / "config.json"
         return read_config(config, name=str(config.parent), where=str(config)), []
-    return find_model(given), []
+    return find_model(given, look_up=True), []
 
 
 def _workload(given: _WorkloadFields, model: ModelSpec) -> tuple[Workload, list[str]]:

@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from shardwright.errors import InputError
@@ -29,6 +28,20 @@ READ_DTYPES = ("F64", "F32", "F16", "BF16")
 
 OURS = ("auto_map", "dtype", "torch_dtype", "transformers_weights", "fusion_config", "distributed_config")
 """Fields of config.json that choose code, files or number formats, which the runtime chooses."""
+
+EXECUTED = (
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "olmoe",
+    "deepseek_v2",
+    "deepseek_v3",
+    "gpt_oss",
+)
+"""Families whose layers are what the rank program computes: two norms, separate projections, no factors."""
 
 Slices = tuple[slice, ...]
 
@@ -82,13 +95,13 @@ class Checkpoint:
 def load_config(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedConfig:
     """The configuration that transformers makes of config.json: eager attention and experts, of `dtype`.
 
-    Raises InputError for all that read_config refuses, for a decoder wrapped in another model, and for
+    Raises InputError for all that read_config refuses, for families that are not EXECUTED, and for
     quantised weights.
     """
     fields = read_json(folder, in_folder="config.json")
     stated = read_config(fields.values, name="checkpoint", where=fields.where).family
-    if stated not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        fields.refuse("model_type", "a causal language model by itself")
+    if stated not in EXECUTED:
+        fields.refuse("model_type", f"a family that our runtime executes, one of {', '.join(EXECUTED)}")
     if fields.values.get("quantization_config") is not None:
         fields.refuse("quantization_config", "null or absent: quantised weights are not executed")
     known = {key: value for key, value in fields.values.items() if key not in OURS and key[:1] != "_"}

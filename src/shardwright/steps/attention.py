@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from shardwright.engine.engine import Degrees
+from shardwright.model.dtype import BITS
 from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
-from shardwright.model.spec import BITS, GQA, MLA, LayerShape, ModelSpec
+from shardwright.model.spec import GQA, MLA, LayerShape, ModelSpec
 from shardwright.record import Size
 from shardwright.steps.forms import Forms, hidden_sum
 from shardwright.steps.load import Load

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from shardwright.model.spec import Dtype
+from shardwright.model.dtype import Dtype
 from shardwright.record import Size
 
 Phase = Literal["prefill", "decode"]

@@ -78,7 +78,7 @@ STAND_INS = {
 }
 """(norm of q and k, has experts) -> the family that executes a model of no family of ours."""
 
-NOT_EXECUTED = ("name", "family", "source", "left_out", "weight_dtype", "kv_dtype")
+NOT_EXECUTED = ("name", "family", "source", "left_out", "weight_dtype", "quantised", "kv_dtype")
 """Facts of a model that its configuration here need not have: the runtime's dtype is its own."""
 
 
@@ -86,7 +86,8 @@ def executed_model(model: ModelSpec) -> ModelSpec:
     """The model as our runtime executes it: no weight, and no KV, is quantised."""
     dtype = EXECUTED[executed_dtype(model)]
     experts = model.experts and model.experts.model_copy(update={"weight_dtype": None})
-    return model.model_copy(update={"weight_dtype": dtype, "kv_dtype": dtype, "experts": experts})
+    plain = {"weight_dtype": dtype, "quantised": (), "kv_dtype": dtype, "experts": experts}
+    return model.model_copy(update=plain)
 
 
 def executed_dtype(model: ModelSpec) -> torch.dtype:
