@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 
 from shardwright.cost import memory, price, step
+from shardwright.engine.commands import sglang as sglang_commands
+from shardwright.engine.commands import vllm as vllm_commands
 from shardwright.layout import readings
 from shardwright.model.spec import ModelSpec
+from shardwright.search import engine as search_engine
 from shardwright.steps import attention, load
+from tests.audit.commands import test_findings
 from tests.cost import test_memory, test_price
 from tests.layout import test_readings
 from tests.steps import test_program
@@ -80,6 +84,24 @@ MUTANTS: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
         "activation_bytes",
         1.0,
         test_program.test_gathering_exchange_moves_all_tokens_and_no_top_k,
+    ),
+    "settings of a command not heard": (
+        search_engine,
+        "tuned",
+        lambda engine, tuning: engine,
+        test_findings.test_memory_follows_the_flags,
+    ),
+    "attention DP of a command taken for copies": (
+        sglang_commands,
+        "_degrees",
+        lambda settings: (1, settings.get("attn_dp", 1)),
+        test_findings.test_mla_is_not_divided_by_tp,
+    ),
+    "DP of a command counted twice": (
+        vllm_commands,
+        "degree",
+        lambda settings, name, default=1: settings.get(name, default) ** (2 if name == "dp" else 1),
+        test_findings.test_dp_is_counted_once,
     ),
     "no all-reduce after attention": (
         attention,

@@ -4,6 +4,7 @@ A line `...` stands for lines that are left out.
 """
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_blocks_are_what_the_commands_print(monkeypatch: pytest.MonkeyPatch) -> 
     blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(blocks) >= 3, "the demo's three commands"
     for command, shown in blocks:
-        printed = lines(shardwright(*command.split()).out)
+        printed = lines(shardwright(*shlex.split(command)).out)
         at = 0
         for part in excerpts(lines(shown)):
             starts = [i for i in range(at, len(printed)) if printed[i : i + len(part)] == part]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shardwright.audit.commands.record import CommandAudit
 from shardwright.audit.record import Audit
 from shardwright.dag.document import StepGraph
 from shardwright.plan.alone import RankMeasurement
@@ -21,7 +22,10 @@ from shardwright.search.explain import Explanation
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 
-@pytest.mark.parametrize("kind", [Plan, Audit, Explanation, Proof, RankMeasurement, Generation, StepGraph])
+KINDS = [Plan, Audit, CommandAudit, Explanation, Proof, RankMeasurement, Generation, StepGraph]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_schema_is_the_one_documented(kind: type[Record]) -> None:
     file = FOLDER / f"{kind.__name__.lower()}.json"
     schema = json.dumps(kind.model_json_schema(), indent=2) + "\n"

@@ -7,7 +7,7 @@ loads. The budget and what the engine keeps for itself come from its memory rule
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class RankMemory:
     """Bytes of the device, times the engine's utilisation where that counts all of it."""
     share_of_free: float = 1.0
     """The share of what is left that becomes KV, where the utilisation counts only that."""
+    only_weights: bool = False
+    """Whether the limit is of weights and KV alone, and leaves the rest of the device to all else."""
 
     @property
     def weights(self) -> Size:
@@ -66,7 +68,8 @@ class RankMemory:
     @property
     def left_for_kv(self) -> Size:
         """Bytes that the engine has for KV; negative when the weights alone do not fit."""
-        return self.share_of_free * (self.limit - self.fixed)
+        beside = self.weights if self.only_weights else self.fixed
+        return self.share_of_free * (self.limit - beside)
 
     @property
     def over_budget(self) -> Size:
@@ -124,12 +127,16 @@ class _Site:
         return max_slots(experts.num_experts, self.degrees.redundant, self.degrees.ep) if experts else 0
 
     @property
-    def allowance(self) -> dict[str, float]:
-        """limit and share_of_free of the memory rule."""
-        total = float(self.device.memory_bytes)
-        if self.rule.of == "device":
-            return {"limit": total * self.rule.utilisation}
-        return {"limit": total, "share_of_free": self.rule.utilisation}
+    def allowance(self) -> dict[str, Any]:
+        """limit, and what it counts, of the memory rule."""
+        total, share = float(self.device.memory_bytes), self.rule.utilisation
+        match self.rule.of:
+            case "device":
+                return {"limit": total * share}
+            case "free":
+                return {"limit": total, "share_of_free": share}
+            case "static":
+                return {"limit": total * share, "only_weights": True}
 
     def bytes_of(self, rows: Iterable[Weight]) -> Size:
         """Bytes of the rows on the rank that holds most of them."""

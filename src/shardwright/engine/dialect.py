@@ -72,7 +72,12 @@ def judge(dialect: Dialect, stated: Stated, model: ModelSpec) -> Verdict:
     """
     if prod(getattr(stated, axis) or 1 for axis in (*AXES, "copies")) > MAX_GPUS:
         raise InputError("layout", stated.text, f"degrees whose product is at most {MAX_GPUS:,}")
-    outcome = _obeying(dialect.rules, model, _read(dialect, stated, model))
+    return settle(dialect, stated, model, _read(dialect, stated, model), " ".join(dialect.literal(stated)))
+
+
+def settle(dialect: Dialect, stated: Stated, model: ModelSpec, outcome: Outcome, arguments: str) -> Verdict:
+    """The verdict on `arguments` of a known outcome: held against the rules, with the nearest legal one."""
+    outcome = _obeying(dialect.rules, model, outcome)
     layout, sentence, best = outcome.layout, outcome.sentence, None
     if layout is None:
         best, *others = nearest(dialect.rules, stated, model)
@@ -85,7 +90,7 @@ def judge(dialect: Dialect, stated: Stated, model: ModelSpec) -> Verdict:
         accepted=layout is not None,
         rule=outcome.rule,
         sentence=sentence,
-        arguments=" ".join(dialect.literal(stated)),
+        arguments=arguments,
         gpus=layout.num_gpus if layout else None,
         layout=format_layout(layout) if layout else None,
         nearest=format_layout(best) if best else None,

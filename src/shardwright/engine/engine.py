@@ -89,13 +89,16 @@ class MemoryRule:
     bytes_per_logit x max_sequences x vocabulary, which are never held at once. The KV cache, in blocks
     of block_tokens, is
         utilisation x memory_bytes - taken        where utilisation is `of` the device's memory,
-        utilisation x (memory_bytes - taken)      where it is `of` the memory left free.
+        utilisation x (memory_bytes - taken)      where it is `of` the memory left free,
+        utilisation x memory_bytes - weights      where it is `of` what is `static`: the rest is the engine's.
+    stated_of: what a utilisation is of when somebody states it, where that differs from the default's.
     activation_bytes_per_token: an engine that reserves for activations by a constant a batched token,
     whatever the model, states it here.
     """
 
     utilisation: float
-    of: Literal["device", "free"] = "device"
+    of: Literal["device", "free", "static"] = "device"
+    stated_of: Literal["static"] | None = None
     runtime_bytes_alone: float
     runtime_bytes_grouped: float
     sampler_bytes_per_logit: float

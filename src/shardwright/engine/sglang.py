@@ -100,25 +100,60 @@ def _literal(stated: Stated) -> list[str]:
 
 
 def _read(stated: Stated, model: ModelSpec) -> Outcome:
-    tp, pp, replicas = stated.tp or 1, stated.pp or 1, stated.dp or 1
-    copies = (stated.copies or 1) * replicas
+    return realised(
+        tp=stated.tp or 1,
+        attn_dp=1,
+        ep=stated.ep or 1,
+        moe_dp=stated.edp or 1,
+        pp=stated.pp or 1,
+        replicas=stated.dp or 1,
+        copies=stated.copies or 1,
+        moe_tp=stated.etp,
+        model=model,
+    )
+
+
+def realised(
+    *,
+    tp: int,
+    attn_dp: int,
+    ep: int,
+    moe_dp: int,
+    pp: int,
+    replicas: int,
+    copies: int = 1,
+    moe_tp: int | None = None,
+    model: ModelSpec,
+) -> Outcome:
+    """What the server makes of its own degrees: tp_size = attn_dp x attn_tp = ep x moe_dp x moe_tp.
+
+    moe_tp: what somebody takes the derived one to be. Attention DP needs a model with experts here.
+    """
     counted = (
         f"tp_size is all GPUs of a stage and dp_size counts replicas: {replicas} x {pp} x {tp} = "
         f"{replicas * pp * tp} GPUs"
     )
+    copies *= replicas
     if model.experts is None:
-        layout = Layout(tp=tp, pp=pp, copies=copies)
-        return Outcome(layout=layout, rule="moe-grid", sentence=counted, source=WIDTHS)
-    ep, edp = stated.ep or 1, stated.edp or 1
-    etp = tp // ep // edp
-    named = f"moe_tp = {tp} // {ep}" + (f" // {edp}" if edp > 1 else "") + f" = {etp}"
-    if etp * ep * edp != tp:
-        sentence = f"{named}, but tp_size {tp} must be ep_size x moe_dp_size x moe_tp = {ep} x {edp} x {etp}"
+        return Outcome(
+            layout=Layout(tp=tp, pp=pp, copies=copies), rule="moe-grid", sentence=counted, source=WIDTHS
+        )
+    etp = tp // ep // moe_dp
+    named = f"moe_tp = {tp} // {ep}" + (f" // {moe_dp}" if moe_dp > 1 else "") + f" = {etp}"
+    if etp * ep * moe_dp != tp:
+        sentence = (
+            f"{named}, but tp_size {tp} must be ep_size x moe_dp_size x moe_tp = {ep} x {moe_dp} x {etp}"
+        )
         return Outcome(layout=None, rule="moe-grid", sentence=sentence, source=WIDTHS)
-    if stated.etp not in (None, etp):
-        sentence = f"{named} is derived, not {stated.etp}"
+    if moe_tp not in (None, etp):
+        sentence = f"{named} is derived, not {moe_tp}"
         return Outcome(layout=None, rule="moe-grid", sentence=sentence, source=WIDTHS)
-    layout = Layout(tp=tp, pp=pp, ep=ep, etp=etp, edp=edp, copies=copies)
+    if tp % attn_dp:
+        sentence = f"tp_size {tp} must be attn_dp_size x attn_tp, but {attn_dp} does not divide it"
+        return Outcome(layout=None, rule="attention-grid", sentence=sentence, source=WIDTHS)
+    if attn_dp > 1:
+        counted += f", attention in each stage DP {attn_dp} x TP {tp // attn_dp}"
+    layout = Layout(tp=tp // attn_dp, dp=attn_dp, pp=pp, ep=ep, etp=etp, edp=moe_dp, copies=copies)
     return Outcome(layout=layout, rule="moe-grid", sentence=counted, source=WIDTHS)
 
 
@@ -134,6 +169,7 @@ DIALECT = Dialect(
 
 MEMORY = MemoryRule(
     utilisation=1.0,
+    stated_of="static",
     runtime_bytes_alone=1616 * MIB,
     runtime_bytes_grouped=3024 * MIB,
     sampler_bytes_per_logit=0.0,

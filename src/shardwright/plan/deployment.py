@@ -13,6 +13,7 @@ from pydantic import Field
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.stated import stated_cluster
 from shardwright.engine.catalog import ENGINES
+from shardwright.engine.tuning import Tuning
 from shardwright.errors import InputError
 from shardwright.model.catalog import find_model
 from shardwright.model.hf import read_config
@@ -45,6 +46,8 @@ class Deployment(Record):
     objective: Objective = "throughput_per_gpu"
     reserve_gpus: CountOrZero = 0
     engine: str = "vllm"
+    tuning: Tuning = Tuning()
+    """What a command sets of its engine instead of the defaults."""
     layout: str | None = None
     """A strategy as written: to audit, or to use as it is."""
     claims: Claims | None = None
@@ -56,7 +59,9 @@ class Deployment(Record):
         return self.cluster.num_gpus - self.reserve_gpus
 
 
-class _WorkloadFields(Record):
+class WorkloadFields(Record):
+    """The load as somebody states it: what is left open is None."""
+
     batch: Count | None = None
     concurrency: Count | None = None
     input_tokens: Count | None = None
@@ -73,7 +78,7 @@ class _DeploymentFields(Record):
     name: str = Field(default="", max_length=200)
     model: Any
     cluster: Any
-    workload: _WorkloadFields = _WorkloadFields()
+    workload: WorkloadFields = WorkloadFields()
     targets: Targets = Targets()
     objective: Objective = "throughput_per_gpu"
     reserve: _Reserve = _Reserve()
@@ -160,7 +165,7 @@ def _model(given: Any, folder: Path) -> tuple[ModelSpec, list[str]]:
     return find_model(given, look_up=True), []
 
 
-def _workload(given: _WorkloadFields, model: ModelSpec) -> tuple[Workload, list[str]]:
+def _workload(given: WorkloadFields, model: ModelSpec) -> tuple[Workload, list[str]]:
     if given.batch is not None and given.concurrency is not None:
         raise InputError("workload.concurrency", given.concurrency, "either batch or concurrency, not both")
     notes: list[str] = []

@@ -2,9 +2,11 @@
 
 import re
 
+from shardwright.audit.commands.record import CommandAudit
 from shardwright.audit.record import Audit
 from shardwright.plan.plan import Plan
 from shardwright.report.audit_document import audit_document
+from shardwright.report.command_document import command_document
 from shardwright.report.document import (
     Bullets,
     Code,
@@ -38,6 +40,11 @@ def plan_markdown(plan: Plan) -> str:
 def audit_markdown(audit: Audit) -> str:
     """The audit as a document, with all its detail."""
     return render(audit_document(audit))
+
+
+def command_markdown(audit: CommandAudit) -> str:
+    """The audit of a command as a document, with all its detail."""
+    return render(command_document(audit))
 
 
 def render(document: Document) -> str:

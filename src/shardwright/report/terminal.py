@@ -23,6 +23,7 @@ from shardwright.report.document import (
 from shardwright.report.plan_document import plan_document
 
 if TYPE_CHECKING:
+    from shardwright.audit.commands.record import CommandAudit
     from shardwright.audit.record import Audit
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
@@ -56,6 +57,13 @@ def print_audit(audit: "Audit", console: Console) -> None:
     from shardwright.report.audit_document import audit_document  # noqa: PLC0415
 
     print_document(audit_document(audit), console)
+
+
+def print_command_audit(audit: "CommandAudit", console: Console) -> None:
+    """The audit of a command, as wide as the console."""
+    from shardwright.report.command_document import command_document  # noqa: PLC0415
+
+    print_document(command_document(audit), console)
 
 
 def print_explanation(found: "Explanation", console: Console) -> None:

@@ -2,9 +2,11 @@
 
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.engine import Engine
+from shardwright.engine.tuning import tuned
 from shardwright.plan.deployment import ANY_ENGINE, Deployment
 
 
 def engine_of(deployment: Deployment) -> Engine:
-    """The engine named, or for any our runtime, which runs every layout."""
-    return ENGINES["shardwright" if deployment.engine == ANY_ENGINE else deployment.engine]
+    """The engine named, under the deployment's settings; for any our runtime, which runs every layout."""
+    named = ENGINES["shardwright" if deployment.engine == ANY_ENGINE else deployment.engine]
+    return tuned(named, deployment.tuning)

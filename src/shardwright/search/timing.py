@@ -59,6 +59,17 @@ def plain_timing(deployment: Deployment, layout: Layout, micro_batches: int | No
     return Timing(price=cost, step=step, tried=(step,))
 
 
+def as_told(deployment: Deployment, layout: Layout, *, overlap: bool) -> Timing:
+    """The layout as the engine runs it when told to overlap, or not to: better or worse."""
+    plain = plain_timing(deployment, layout)
+    tries = [schedule for schedule in offered(deployment, layout) if schedule.order == "overlapped"]
+    if not overlap or not tries:
+        return plain
+    step = play(deployment, layout, tries[0])
+    cost = price_layout(deployment, layout, step.schedule)
+    return Timing(price=cost, step=step, tried=(plain.step, step))
+
+
 def price_layout(deployment: Deployment, layout: Layout, schedule: Schedule | None = None) -> Price:
     """The closed-form price of one layout, by default in the schedule that every engine has."""
     engine = engine_of(deployment)

@@ -1,0 +1,1 @@
+"""Command lines of serving engines, read as the engine would read them: nothing is ever run."""
