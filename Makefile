@@ -40,7 +40,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 # torch comes first and by itself: with it installed, transformers asks for no other build.
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) torch
-	$(PIP) --editable '.[dev,run]'
+	$(PIP) --editable '.[dev,run,chakra]'
 	touch $@
 
 clean:

@@ -1,13 +1,16 @@
 """shardwright graph: each format, where it goes, and bad input in one message."""
 
 import json
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from shardwright.dag.chakra.schema import messages
 from shardwright.dag.document import StepGraph
 from tests.cli.run import shardwright
+from tests.dag.chakra_wire import wire_metadata, wire_nodes
 
 REFERENCE = str(Path(__file__).parents[2] / "examples" / "reference.yaml")
 LARGE = "tp8.dp128.pp2/ep64.etp8.edp2"
@@ -38,6 +41,30 @@ def test_other_formats_go_to_a_file_or_to_stdout(form: str, read: object, tmp_pa
     assert callable(read) and read(file.read_text()) is not None
 
 
+def test_chakra_is_a_file_a_rank_in_a_folder(tmp_path: Path) -> None:
+    outcome = shardwright("graph", REFERENCE, "--format", "chakra", "-o", str(tmp_path / "traces"))
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.err == f"wrote 9 files to {tmp_path / 'traces'}\n"
+    names = {"groups.json", *(f"step.{rank}.et" for rank in range(8))}
+    assert {path.name for path in (tmp_path / "traces").iterdir()} == names
+    data = (tmp_path / "traces" / "step.7.et").read_bytes()
+    assert wire_metadata(data)["title"].startswith("tp2.dp2.pp2/ep4, 8 GPUs: ")
+    found = StepGraph.model_validate_json(shardwright("graph", REFERENCE).out)
+    (worker,) = [place for place, worker in enumerate(found.workers) if 7 in worker.ranks]
+    due = {node.number: node.operation for node in found.nodes if node.worker == worker}
+    assert {node.id: node.name for node in wire_nodes(data)} == due
+
+
+def test_chakra_without_protobuf_is_one_message_and_3(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    messages.cache_clear()
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    outcome = shardwright("graph", REFERENCE, "--format", "chakra", "-o", str(tmp_path / "traces"))
+    assert outcome.status == 3 and "pip install 'shardwright[chakra]'" in outcome.err
+    assert "Traceback" not in outcome.err and not (tmp_path / "traces").exists()
+
+
 def test_a_layout_of_2048_gpus_is_drawn_and_said_to_be_more_than_there_are() -> None:
     outcome = shardwright("graph", REFERENCE, "--layout", LARGE, "--format", "svg")
     assert outcome.status == 0 and "1024 GPUs" in outcome.out
@@ -65,6 +92,8 @@ def test_a_plan_gives_layout_and_schedule(tmp_path: Path) -> None:
         (("--layout", "tp2.dp2.pp2/ep4"), "plan: None"),
         (("absent.yaml",), "readable file"),
         ((REFERENCE, "--format", "xml"), "'json', 'dot', 'svg', 'perfetto'"),
+        ((REFERENCE, "--format", "chakra"), "--output: None is not allowed; expected a folder"),
+        ((REFERENCE, "--format", "chakra", "-o", REFERENCE), "a place that can be written"),
         ((REFERENCE, "--near-ranks", "3"), "a divisor of TP 2"),
         ((REFERENCE, "--micro-batches", "64", "--layout", "tp2.dp4/ep8"), "at most the 32 sequences"),
         ((REFERENCE, "--layout", "tp2.dp2.pp17/ep4"), "pp"),

@@ -5,17 +5,19 @@ from pathlib import Path
 import click
 
 from shardwright.cli.inputs import deployment_from, layout_for
+from shardwright.dag.chakra.files import chakra_files
 from shardwright.dag.document import step_document
 from shardwright.dag.dot import dot_text
 from shardwright.dag.schedule import Order, Schedule, in_words
 from shardwright.dag.step import step_timeline
 from shardwright.dag.svg import svg_text
 from shardwright.dag.trace import trace_json
+from shardwright.engine.engine import engine_grid
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
-from shardwright.plan.file import PLAN_FILE, read_plan, write_text
+from shardwright.plan.file import PLAN_FILE, read_plan, write_bytes, write_text
 from shardwright.search.engine import engine_of
 from shardwright.search.timing import num_sequences, time_layout
 from shardwright.steps.load import decode_load
@@ -26,7 +28,7 @@ ORDERS: tuple[Order, ...] = ("serial", "pipelined", "overlapped")
 MAX_STEPS, MAX_MICRO_BATCHES = 8, 64
 """More are the same over again, and take minutes."""
 
-FORMATS = ("json", "dot", "svg", "perfetto")
+FORMATS = ("json", "dot", "svg", "perfetto", "chakra")
 
 
 @click.command("graph")
@@ -47,7 +49,7 @@ FORMATS = ("json", "dot", "svg", "perfetto")
 @click.option("--near-ranks", type=click.IntRange(1), help="TP ranks that sum first (as planned)")
 @click.option("--batched", is_flag=True, help="one message a peer for all micro-batches of an exchange")
 @click.option("--steps", type=click.IntRange(1, MAX_STEPS), default=1, help="decode steps in a row (1)")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="file to write (stdout)")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="file (stdout); folder for chakra")
 def command(
     plan: Path | None,
     layout: str | None,
@@ -63,10 +65,13 @@ def command(
     """Every operation of a decode step of PLAN (plan.json, its folder, a deployment file), with its times.
 
     json: documented in docs/schema/stepgraph.json. dot: for Graphviz, equal layers drawn once. svg: the
-    timeline as a drawing. perfetto: for ui.perfetto.dev and chrome://tracing.
+    timeline as a drawing. perfetto: for ui.perfetto.dev and chrome://tracing. chakra: execution traces
+    for network simulators (ASTRA-sim), a file a rank, into a folder.
     """
     if plan is None:
         raise InputError("plan", None, "a plan or a deployment file; --layout goes beside it")
+    if form == "chakra" and output is None:
+        raise InputError("--output", None, "a folder for the traces of --format chakra, a file a rank")
     deployment = deployment_from(plan, {"layout": layout, "engine": engine})
     split = layout_for(deployment)
     asked = {"order": order, "micro_batches": micro_batches, "near_ranks": near_ranks, "batched": batched}
@@ -83,6 +88,12 @@ def command(
         f"{format_layout(split)}, {split.num_gpus} GPUs: {model.name}, {in_words(schedule)}, "
         f"{runs_on.title}: {format_seconds(timeline.makespan_s)}"
     )
+    if form == "chakra" and output is not None:
+        about = {"tool": "shardwright", "title": title}
+        files = chakra_files(timeline, engine_grid(runs_on, split), about)
+        written = [write_bytes(output / name, content) for name, content in files]
+        click.echo(f"wrote {len(written)} files to {output}", err=True)
+        return 0
     match form:
         case "dot":
             text = dot_text(timeline.graph, title)

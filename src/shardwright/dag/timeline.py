@@ -37,6 +37,15 @@ def engine_of_node(node: Node) -> Engine:
     return "network" if isinstance(node.operation, Communication) else "compute"
 
 
+def engines_held(node: Node, schedule: Schedule) -> tuple[str, ...]:
+    """What a node keeps busy: 'one' where a GPU does one thing at a time, else engines of its own."""
+    engine = engine_of_node(node)
+    if schedule.order != "overlapped":
+        return ("one",)
+    hidden = engine == "compute" or schedule.hides == "all" or isinstance(node.operation, Exchange)
+    return (engine,) if hidden else (engine, "compute")
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """A node at work on its worker. cause: the node whose end it waited for last, None at the start."""
@@ -151,11 +160,7 @@ class _Player:
         return Timeline(self.graph, self.schedule, tuple(sorted(pieces, key=lambda piece: piece.node.number)))
 
     def _held(self, node: Node) -> list[tuple[int, str]]:
-        engine = engine_of_node(node)
-        if not self.apart:
-            return [(node.worker, "one")]
-        hidden = engine == "compute" or self.schedule.hides == "all" or isinstance(node.operation, Exchange)
-        return [(node.worker, engine)] if hidden else [(node.worker, engine), (node.worker, "compute")]
+        return [(node.worker, engine) for engine in engines_held(node, self.schedule)]
 
     def _gather(self, tier: Tier) -> None:
         """Consecutive computing of a chain is one run; both sides of an exchange are one job."""

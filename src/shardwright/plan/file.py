@@ -21,13 +21,21 @@ def write_plan(plan: Plan, folder: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """`text` to `path`: the file appears complete or not at all."""
+    """`text` to `path`, as `write_bytes` does."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """`content` to `path`, folders made as needed: the file appears complete or not at all.
+
+    Raises InputError where that is not possible.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
             Path(temporary).chmod(READABLE)
             Path(temporary).replace(path)
         except BaseException:

@@ -5,8 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
-from shardwright.layout.grid import Coordinates, Grid, Role, build_grid, coordinates, groups, role
+from shardwright.layout.grid import Coordinates, Grid, Role, build_grid, coordinates, role
 from shardwright.layout.layout import Layout
+from shardwright.layout.members import collective_groups
 from shardwright.layout.placement import Placement, linear_placement
 from shardwright.layout.stages import layer_ranges
 from shardwright.model.spec import ModelSpec
@@ -40,8 +41,9 @@ class Seats:
 
     @cached_property
     def _groups(self) -> dict[str, list[Members]]:
-        axes = ["tp", "dp", "pp"] + (["exchange"] if self.placement else [])
-        return {axis: [tuple(map(int, row)) for row in groups(self.grid, axis)] for axis in axes}
+        axes = ["tp", "tp_near", "tp_far", "dp", "etp", "pp"] + (["exchange"] if self.placement else [])
+        rows = {axis: collective_groups(self.grid, axis, self.near_ranks) for axis in axes}
+        return {axis: [tuple(map(int, row)) for row in found] for axis, found in rows.items()}
 
     def group(self, axis: str, rank: int) -> Members:
         """The group of `axis` that `rank` is in."""
@@ -54,9 +56,6 @@ class Seats:
     def all_groups(self) -> list[Members]:
         """Every group of more than one rank that may communicate, each once."""
         found = {members for axis in self._groups.values() for members in axis}
-        for rank in range(self.layout.num_gpus):
-            seat = self.seat(rank)
-            found.update([seat.lanes, seat.near_group, seat.far_group])
         return sorted(members for members in found if len(members) > 1)
 
     def seat(self, rank: int) -> "Seat":
@@ -103,29 +102,19 @@ class Seat:
     @cached_property
     def near_group(self) -> Members:
         """The part of the TP group that sums first: near_ranks neighbours; none on an expert-only rank."""
-        if self.place.tp is None:
-            return ()
-        first = self.place.tp - self.place.tp % self.seats.near_ranks
-        return self.tp_group[first : first + self.seats.near_ranks]
+        return () if self.place.tp is None else self.seats.group("tp_near", self.rank)
 
     @cached_property
     def far_group(self) -> Members:
         """The ranks of equal place in the near groups of the TP group."""
-        near = self.seats.near_ranks
-        return () if self.place.tp is None else self.tp_group[self.place.tp % near :: near]
+        return () if self.place.tp is None else self.seats.group("tp_far", self.rank)
 
     @cached_property
     def lanes(self) -> Members:
-        """Where ETP is wider than TP: the ranks of equal tp index whose tokens are gathered; else none.
-
-        An ETP group is etp neighbours of the stage's (dp, tp) ranks: etp / tp of its dp ranks.
-        """
-        wide = self.layout.etp // self.layout.tp
-        if self.layout.home != "folded" or wide <= 1 or self.place.dp is None:
+        """Where ETP is wider than TP: the ranks of equal tp index whose tokens are gathered; else none."""
+        if self.layout.home != "folded" or self.layout.etp <= self.layout.tp:
             return ()
-        dp_group = self.seats.group("dp", self.rank)
-        first = self.place.dp // wide * wide
-        return dp_group[first : first + wide]
+        return self.seats.group("etp", self.rank)
 
     def exchange_group(self, stage: int) -> Members:
         """The ranks among which the tokens of a stage are dispatched."""
