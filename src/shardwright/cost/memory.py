@@ -21,7 +21,7 @@ from shardwright.layout.shards import local_elements
 from shardwright.model.kv import kept_share, kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.spec import GQA, LayerShape, Mlp, ModelSpec
 from shardwright.model.weight import Weight
-from shardwright.model.weights import layer_weights, output_head, weights
+from shardwright.model.weights import layer_weights, outer_weights, output_head
 from shardwright.record import Size
 from shardwright.steps.program import Stage
 
@@ -166,7 +166,7 @@ def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) 
     row = kept_layers * kv_bytes_per_token_per_layer_per_rank(model, degrees.tp)
     blocks = -(-tokens // rule.block_tokens)
     sampler = rule.sampler_bytes_per_logit * site.limits.max_sequences * model.vocab if stage.last else 0.0
-    outer = [weight for weight in weights(model) if weight.layer is None]
+    outer = outer_weights(model)
     head = [weight for weight in outer if weight.part in ("norm", "head")]
     if model.tied_embeddings and not stage.first:
         head.append(output_head(model))

@@ -38,17 +38,22 @@ def weights(spec: ModelSpec) -> tuple[Weight, ...]:
     """
     prefix = _names(spec).prefix
     blocks: dict[tuple[Mlp, int], Block] = {}
-    rows = [_embedding(spec)]
+    embedding, *last = outer_weights(spec)
+    rows = [embedding]
     for layer, shape in enumerate(spec.layer_shapes):
         kind = shape.mlp, shape.stored
         if kind not in blocks:
             blocks[kind] = _block(spec, shape, layer)
         rows += _placed(blocks[kind], prefix, layer)
-    norm = Weight(name=f"{prefix}model.norm.weight", shape=(spec.hidden,), part="norm", sharding="replicate")
-    rows.append(_stored(spec, norm, {}))
-    if not spec.tied_embeddings:
-        rows.append(output_head(spec))
-    return tuple(rows)
+    return (*rows, *last)
+
+
+def outer_weights(spec: ModelSpec) -> tuple[Weight, ...]:
+    """The weights outside of the layers: embedding, last norm, and the head unless embeddings are tied."""
+    name = f"{_names(spec).prefix}model.norm.weight"
+    norm = Weight(name=name, shape=(spec.hidden,), part="norm", sharding="replicate")
+    rows = (_embedding(spec), _stored(spec, norm, {}))
+    return rows if spec.tied_embeddings else (*rows, output_head(spec))
 
 
 def layer_weights(spec: ModelSpec, layer: int) -> tuple[Weight, ...]:
