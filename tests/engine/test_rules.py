@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from shardwright.engine.catalog import ENGINES
+from shardwright.cluster.device import NOT_STATED
+from shardwright.engine.catalog import ENGINES, VERSIONS, find_engine
 from shardwright.engine.engine import breaches
 from shardwright.engine.vllm import VLLM_0_33
 from shardwright.layout.layout import ExpertHome, Layout
@@ -144,7 +145,26 @@ def test_our_runtime_runs_every_home(home):
     assert breaches(ENGINES["shardwright"], layout, REFERENCE, CLUSTER) == []
 
 
-def test_every_rule_has_a_source_a_cure_and_an_id_of_its_own():
-    for engine in ENGINES.values():
+@pytest.mark.parametrize(
+    ("vendor", "refusing"),
+    [
+        ("NVIDIA", set()),
+        ("AMD", {"trtllm"}),
+        ("Huawei", {"vllm", "vllm@0.32", "sglang", "trtllm"}),
+        (NOT_STATED, set()),
+    ],
+)
+def test_engines_run_on_the_vendors_that_they_name(vendor, refusing):
+    made = CLUSTER.device.model_copy(update={"vendor": vendor})
+    cluster = CLUSTER.model_copy(update={"device": made})
+    found = {engine.id: breaches(engine, Layout(), REFERENCE, cluster) for engine in VERSIONS}
+    assert {name for name, broken in found.items() if broken} == refusing
+    for name in refusing:
+        assert [(breach.rule, breach.excess) for breach in found[name]] == [("vendor", cluster.num_gpus)]
+        assert not breaches(find_engine(name), Layout(), REFERENCE, None)
+
+
+def test_every_rule_has_a_cure_and_an_id_of_its_own():
+    for engine in VERSIONS:
         assert len({rule.id for rule in engine.rules}) == len(engine.rules)
-        assert all(rule.source and rule.cure and rule.unit and rule.sentence for rule in engine.rules)
+        assert all(rule.cure and rule.unit and rule.sentence for rule in engine.rules)

@@ -13,7 +13,7 @@ from tests.samples import SMALL_MOE
 
 DEVICE = Device(
     name="Example-10GB",
-    vendor="example",
+    vendor="NVIDIA",
     memory_bytes=10_000_000_000,
     memory_bandwidth_bytes_per_s=1e12,
     peak_flops={"bf16": 1e14},

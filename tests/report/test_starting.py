@@ -52,6 +52,24 @@ def test_a_copy_that_does_not_divide_over_its_nodes_says_so():
     assert "does not divide over 2 nodes of 4" in notes(document)
 
 
+def test_any_engine_starts_with_the_first_server_that_runs_the_layout():
+    ours = DEPLOYMENT.model_copy(update={"engine": "any"})
+    for layout, server, gpus in (("tp2.dp2/ep4", "vllm", 4), ("tp4/ep2.etp2", "sglang", 4)):
+        engine = ENGINES[server]
+        command = tuple(engine.command(parse_layout(layout), DEPLOYMENT.model, 4096))
+        document = starting(ours, pool(layout, gpus, command=command))
+        assert commands(document) == [shlex.join(command)]
+        whose = f"This is the command of {engine.title} {engine.version}"
+        assert notes(document).startswith(whose)
+        assert "the prediction is for Shardwright runtime 0.1" in notes(document)
+
+
+def test_any_engine_on_two_nodes_has_the_lines_of_that_server():
+    ours = DEPLOYMENT.model_copy(update={"engine": "any"})
+    lines = commands(starting(ours, pool("tp8/ep4.etp2", 8, command=("x",))))
+    assert len(lines) == 2 and all("sglang.launch_server" in line for line in lines)
+
+
 def test_no_command_is_said_not_invented():
     ours = DEPLOYMENT.model_copy(update={"engine": "any"})
     document = starting(ours, pool().model_copy(update={"command": ()}))

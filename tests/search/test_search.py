@@ -7,12 +7,13 @@ import pytest
 
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.engine import breaches
+from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout, parse_layout
 from shardwright.model.spec import ModelSpec
 from shardwright.plan.deployment import Deployment, resolve
 from shardwright.search.choose import miss_ratios, pareto
-from shardwright.search.search import NoLayoutError, ranked, search
+from shardwright.search.search import NoLayoutError, plan_for, ranked, search
 from shardwright.search.timing import price_layout, time_layout
 from tests.samples import DENSE, LATENT, REFERENCE, SMALL_MOE
 
@@ -201,3 +202,30 @@ def test_rejected_layouts_carry_rule_slack_and_cure() -> None:
     rows = {row.rule: row for row in plan.rejected}
     assert rows["ep-derived"].count > 0 and rows["ep-derived"].cure
     assert all(row.excess > 0 or row.rule == "memory" for row in plan.rejected)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "vendor", "name"), [("MI300X-192GB", "AMD", "trtllm"), ("Ascend-910B3-64GB", "Huawei", "vllm")]
+)
+def test_gpus_that_the_engine_does_not_run_on_are_one_complaint(gpu: str, vendor: str, name: str) -> None:
+    cluster = {"gpu": gpu, "nodes": 1, "gpus_per_node": 4}
+    said = rf"engine: '{name}' is not allowed; expected an engine for GPUs of {vendor}\. .*engine: any"
+    with pytest.raises(InputError, match=said):
+        search(deployment(SMALL_MOE, 4, cluster=cluster, engine=name))
+    assert search(deployment(SMALL_MOE, 4, cluster=cluster)).num_priced > 0
+
+
+@pytest.mark.parametrize(
+    ("layout", "begins"),
+    [
+        ("tp2.dp2/ep4", ("vllm", "serve")),
+        ("tp4/ep2.etp2", ("python", "-m", "sglang.launch_server")),
+        ("dp4/ep2.edp2", ()),
+        ("dp2+ep2", ()),
+    ],
+)
+def test_any_engine_has_the_command_of_the_first_server_that_runs_the_layout(
+    layout: str, begins: tuple[str, ...]
+) -> None:
+    command = plan_for(deployment(SMALL_MOE, 4), parse_layout(layout), reason="test").pools[0].command
+    assert command[: len(begins)] == begins and bool(command) == bool(begins)

@@ -29,7 +29,7 @@ def _better(scope: str, plan: Plan, subject: Subject) -> Better:
             "pool": pool,
             "targets": plan.targets,
             "met": plan.met,
-            "engines": engines_of_any_size(parse_layout(pool.layout), subject.deployment.model),
+            "engines": engines_of_any_size(parse_layout(pool.layout), subject.deployment),
             "reason": plan.reason,
             "because": tuple(_because(subject, pool)),
         }

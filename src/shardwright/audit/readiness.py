@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shardwright.audit.digits import shown
-from shardwright.audit.reading import engines_of_any_size
+from shardwright.audit.reading import breaches_of_any_size, engines_of_any_size
 from shardwright.audit.record import Finding, Readiness, Reason
 from shardwright.audit.subject import Subject
-from shardwright.engine.catalog import ENGINES
+from shardwright.engine.catalog import ENGINES, find_engine
 from shardwright.plan.deployment import ANY_ENGINE
 from shardwright.plan.plan import TargetCheck
 from shardwright.units import GB, format_bytes
@@ -73,13 +73,12 @@ def _memory(evidence: Evidence) -> Reason:
 
 
 def _engine(evidence: Evidence) -> Reason:
-    subject = evidence.subject
-    able, named = engines_of_any_size(subject.the_layout, subject.deployment.model), subject.deployment.engine
-    titles = ", ".join(ENGINES[name].title for name in able)
-    if named in (*able, ANY_ENGINE):
+    layout, deployment = evidence.subject.the_layout, evidence.subject.deployment
+    titles = ", ".join(ENGINES[name].title for name in engines_of_any_size(layout, deployment))
+    named = None if deployment.engine == ANY_ENGINE else find_engine(deployment.engine)
+    if named is None or not breaches_of_any_size(named, layout, deployment):
         return _reason("engine", "holds", f"Engines that can run the layout: {titles}.")
-    title = ENGINES[named].title
-    return _reason("engine", "condition", f"{title} cannot run the layout; engines that can: {titles}.")
+    return _reason("engine", "condition", f"{named.title} cannot run the layout; engines that can: {titles}.")
 
 
 def _targets_met(evidence: Evidence) -> Reason:

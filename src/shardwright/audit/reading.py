@@ -5,7 +5,7 @@ import numpy as np
 from shardwright.audit.record import GrowthStep, ReadingRow
 from shardwright.cluster.cluster import Cluster
 from shardwright.engine.catalog import ENGINES
-from shardwright.engine.engine import Degrees, Rule, Verdict, breaches
+from shardwright.engine.engine import Breach, Degrees, Engine, Rule, Verdict, breaches
 from shardwright.engine.rules import num_gpus, over
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout, is_canonical
@@ -88,7 +88,7 @@ def rows(found: tuple[Reading, ...], deployment: Deployment, declared: int) -> t
             source=reading.source,
             contradicts=reading.contradicts,
             also=reading.also,
-            engines=engines_of_any_size(reading.layout, deployment.model),
+            engines=engines_of_any_size(reading.layout, deployment),
             matches_declared=reading.gpus == declared,
             fits_cluster=reading.gpus <= available,
             shortfall=max(0, reading.gpus - available),
@@ -97,9 +97,17 @@ def rows(found: tuple[Reading, ...], deployment: Deployment, declared: int) -> t
     )
 
 
-def engines_of_any_size(layout: Layout, model: ModelSpec) -> tuple[str, ...]:
-    """The engines whose rules the layout keeps on a cluster without end."""
-    return tuple(engine.id for engine in ENGINES.values() if not breaches(engine, layout, model, None))
+def engines_of_any_size(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
+    """The engines whose rules the layout keeps on as many nodes as it takes."""
+    return tuple(
+        engine.id for engine in ENGINES.values() if not breaches_of_any_size(engine, layout, deployment)
+    )
+
+
+def breaches_of_any_size(engine: Engine, layout: Layout, deployment: Deployment) -> list[Breach]:
+    """The rules that the layout breaks on as many nodes as it takes."""
+    found = breaches(engine, layout, deployment.model, deployment.cluster)
+    return [breach for breach in found if breach.rule != "gpus"]
 
 
 def engine_verdicts(
@@ -142,7 +150,7 @@ def within(limit: int) -> Rule:
 
 def _on_layout(name: str, reading: Reading, deployment: Deployment) -> Verdict:
     engine = ENGINES[name]
-    found = breaches(engine, reading.layout, deployment.model, None)
+    found = breaches_of_any_size(engine, reading.layout, deployment)
     sentence = f"{reading.canonical} keeps every rule of the engine"
     if found:
         sentence = f"Broken by {found[0].excess:.0f} {found[0].unit}: {found[0].sentence}"

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 
+from shardwright.audit.reading import breaches_of_any_size
 from shardwright.audit.record import Risk
 from shardwright.audit.step import Step, number
 from shardwright.audit.subject import Subject
 from shardwright.cost.memory import RankMemory
-from shardwright.engine.catalog import ENGINES
-from shardwright.engine.engine import breaches
+from shardwright.engine.catalog import find_engine
 from shardwright.plan.deployment import ANY_ENGINE
 from shardwright.search.engine import engine_of
 from shardwright.steps.operation import AllReduce, Exchange, Gather
@@ -89,8 +89,8 @@ def growth(subject: Subject) -> Risk:
 def engine(subject: Subject) -> Risk:
     """Whether the engine named can run the layout."""
     named = subject.deployment.engine
-    judged = ENGINES["shardwright" if named == ANY_ENGINE else named]
-    found = breaches(judged, subject.the_layout, subject.deployment.model, None)
+    judged = find_engine("shardwright" if named == ANY_ENGINE else named)
+    found = breaches_of_any_size(judged, subject.the_layout, subject.deployment)
     sentence = f"{judged.title} {judged.version} keeps the layout: every rule holds."
     if found:
         sentence = (

@@ -6,10 +6,10 @@ from functools import cached_property
 from pydantic import ValidationError
 
 from shardwright.audit.floor import Floor, weight_floor
-from shardwright.audit.reading import CANONICAL, choose, engines_of_any_size, read
+from shardwright.audit.reading import CANONICAL, breaches_of_any_size, choose, engines_of_any_size, read
 from shardwright.cost.price import Price
-from shardwright.engine.catalog import ENGINES
-from shardwright.engine.engine import breaches
+from shardwright.engine.catalog import find_engine
+from shardwright.engine.shardwright_runtime import SHARDWRIGHT_0_1
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.readings import Reading
@@ -160,16 +160,16 @@ def _claims_about(text: str, found: tuple[Reading, ...], deployment: Deployment)
 
 def _unpriceable(layout: Layout, deployment: Deployment) -> str:
     """Why no engine, ours included, could ever run it; '' where one can."""
-    if engines_of_any_size(layout, deployment.model):
+    if engines_of_any_size(layout, deployment):
         return ""
-    broken = breaches(ENGINES["shardwright"], layout, deployment.model, None)[0]
+    broken = breaches_of_any_size(SHARDWRIGHT_0_1, layout, deployment)[0]
     return f"but no engine can run it: {broken.sentence} ({broken.excess:.0f} {broken.unit}); {broken.cure}"
 
 
 def _priced_on(deployment: Deployment, layout: Layout | None) -> Deployment:
     if layout is None or deployment.engine == ANY_ENGINE:
         return deployment
-    able = not breaches(ENGINES[deployment.engine], layout, deployment.model, None)
+    able = not breaches_of_any_size(find_engine(deployment.engine), layout, deployment)
     return deployment if able else deployment.model_copy(update={"engine": ANY_ENGINE})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.cluster.device import Device, Link
+from shardwright.cluster.device import NOT_STATED, Device, Link
 from shardwright.cluster.names import plain_name, resolve_name
 from shardwright.errors import InputError
 from shardwright.record import Record, validated
@@ -167,7 +167,7 @@ def _own(fields: Mapping[str, Any], scale_up: Link | None) -> Device:
     """A device of one's own; its memory may be text."""
     if not isinstance(fields, Mapping):
         raise InputError("cluster.gpu", fields, "a name, or the fields of a device")
-    stated = {"vendor": "not stated", **STATED, **fields}
+    stated = {"vendor": NOT_STATED, **STATED, **fields}
     if scale_up is not None:
         stated.setdefault("scale_up_link", scale_up.name)
     if "memory_bytes" in stated:

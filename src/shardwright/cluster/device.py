@@ -14,6 +14,10 @@ Name = Annotated[str, Field(min_length=1, max_length=80)]
 Flops = Annotated[float, Field(ge=1e9, le=1e18)]
 
 
+NOT_STATED = "not stated"
+"""The vendor of a device of somebody's own that names none."""
+
+
 class Device(Record):
     """A GPU as its data sheet and its driver state it."""
 

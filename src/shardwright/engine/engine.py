@@ -185,8 +185,21 @@ class Overlap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where the facts of an engine stand that are not rules: each with the version it was read in."""
+
+    ranks: str
+    exchange: str
+    stages: str
+    flags: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Engine:
-    """One engine and version. `rank_order` and `expert_order` name axes from slowest to fastest."""
+    """One engine and version. `rank_order` and `expert_order` name axes from slowest to fastest.
+
+    id: the name, and of an older version name@version.
+    """
 
     id: str
     version: str
@@ -199,6 +212,7 @@ class Engine:
     stages: Callable[[int, int], tuple[int, ...]]
     """(num_layers, pp) -> layers of each stage by the engine's default."""
     memory: MemoryRule
+    sources: Sources
     read: Callable[[Stated, ModelSpec], Verdict]
     """The literal reading of a strategy string."""
     command: Command | None = None
@@ -207,6 +221,11 @@ class Engine:
     """None where it has none."""
     sums_in_levels: bool = False
     """Whether a sum over a TP group on several nodes can be made hierarchical; else its library chooses."""
+
+    @property
+    def name(self) -> str:
+        """The id without a version: vllm of vllm@0.32."""
+        return self.id.partition("@")[0]
 
 
 def engine_grid(engine: Engine, layout: Layout) -> Grid:

@@ -10,7 +10,7 @@ import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.engine.dialect import Dialect, Outcome, judge
-from shardwright.engine.engine import Degrees, Engine, MemoryRule, Rule, SchedulerLimits
+from shardwright.engine.engine import Degrees, Engine, MemoryRule, Rule, SchedulerLimits, Sources
 from shardwright.engine.rules import (
     dense_model,
     dense_width,
@@ -139,5 +139,11 @@ GSHARD_CLASSIC = Engine(
     exchange="all_to_all",
     stages=even_stages,
     memory=MEMORY,
+    sources=Sources(
+        ranks=GROUPS,
+        exchange=GSHARD,
+        stages="GPipe, arXiv 1811.06965",
+        flags="assumption: the scheme is no one program, its degrees are written in words",
+    ),
     read=partial(judge, DIALECT),
 )

@@ -9,7 +9,7 @@ from math import lcm
 import numpy as np
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell
-from shardwright.engine.engine import Engine, MemoryRule, Rule, SchedulerLimits
+from shardwright.engine.engine import Engine, MemoryRule, Rule, SchedulerLimits, Sources
 from shardwright.engine.rules import (
     dense_model,
     dense_width,
@@ -135,12 +135,16 @@ MEGATRON_0_16 = Engine(
     title="Megatron-Core",
     homes=("folded",),
     rules=RULES,
-    # parallel_state.py:562, order 'tp-cp-ep-dp-pp', fastest first, for both meshes.
     rank_order=("copy", "pp", "dp", "tp"),
     expert_order=("edp", "ep", "etp"),
-    # transformer/transformer_config.py:675, moe_token_dispatcher_type defaults to allgather.
     exchange="gather",
     stages=even_stages,
     memory=MEMORY,
+    sources=Sources(
+        ranks="Megatron-Core 0.16.1, parallel_state.py:562,773-806 (tp-cp-ep-dp-pp, fastest first)",
+        exchange="Megatron-Core 0.16.1, transformer/transformer_config.py:675 (token dispatcher: allgather)",
+        stages="Megatron-Core 0.16.1, transformer/transformer_config.py:1460",
+        flags="Megatron-Core 0.16.1, model_parallel_config.py:20-75 (the fields of these names)",
+    ),
     read=partial(judge, DIALECT),
 )

@@ -5,9 +5,13 @@ from collections.abc import Callable
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
+from shardwright.cluster.device import NOT_STATED
 from shardwright.engine.engine import Degrees, Rule
 from shardwright.model.spec import GQA, ModelSpec
 from shardwright.record import Size
+
+VENDOR = "vendor"
+"""The rule on who makes the GPUs: the one that no layout can mend."""
 
 
 def attention_ranks(degrees: Degrees) -> Size:
@@ -54,6 +58,22 @@ def fits_cluster() -> Rule:
         breach=breach,
         unit="GPUs",
         cure="fewer copies, or a smaller degree",
+    )
+
+
+def made_by(*vendors: str, source: str, cure: str) -> Rule:
+    """The engine runs on GPUs of these vendors; a device of somebody's own that names none is taken."""
+
+    def breach(degrees: Degrees, model: ModelSpec, cluster: Cluster | None) -> Size:
+        return 0 if cluster is None or cluster.device.vendor in (*vendors, NOT_STATED) else cluster.num_gpus
+
+    return Rule(
+        id=VENDOR,
+        sentence=f"The GPUs are made by {' or '.join(vendors)}",
+        source=source,
+        breach=breach,
+        unit="GPUs of another vendor",
+        cure=cure,
     )
 
 

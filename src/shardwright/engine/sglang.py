@@ -6,7 +6,7 @@ Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
 from functools import partial
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
-from shardwright.engine.engine import Engine, MemoryRule, Overlap, SchedulerLimits
+from shardwright.engine.engine import Engine, MemoryRule, Overlap, SchedulerLimits, Sources
 from shardwright.engine.rules import (
     attention_ranks,
     dense_model,
@@ -19,6 +19,7 @@ from shardwright.engine.rules import (
     heads,
     kv_heads,
     layer_each,
+    made_by,
     no_expert_copies,
     redundant_need_ep,
 )
@@ -36,6 +37,12 @@ RENDEZVOUS_PORT = 29500
 """Free to choose; the one that NVIDIA Dynamo's operator injects (backend_sglang.go)."""
 
 RULES = (
+    made_by(
+        "NVIDIA",
+        "AMD",
+        source="SGLang 0.5.23, platforms/__init__.py:75-102",
+        cure="engine: any; on Ascend SGLang needs kernels of its own, whose limits are not modelled",
+    ),
     folded_only("SGLang 0.5.23, distributed/parallel_state.py:2646"),
     dense_model("SGLang 0.5.23, arg_groups/fields/parallel.py (--dp-size: replicas of the model)"),
     # moe_dp_size above 1 is asserted to equal attn_cp_size, and context parallelism is not modelled.
@@ -53,12 +60,12 @@ RULES = (
 
 
 def last_stages(num_layers: int, pp: int) -> tuple[int, ...]:
-    """Layers of each stage; what is left over goes to the last stages: distributed/utils.py:136-148."""
+    """Layers of each stage; what is left over goes to the last stages."""
     return first_stages(num_layers, pp)[::-1]
 
 
 def flags(layout: Layout) -> list[str]:
-    """The arguments that make one copy of `layout`: arg_groups/fields/parallel.py, exec_.py."""
+    """The arguments that make one copy of `layout`."""
     degrees = {
         "--tp-size": layout.attention_ranks,
         "--attn-dp-size": layout.dp,
@@ -211,13 +218,23 @@ SGLANG_0_5_23 = Engine(
     title="SGLang",
     homes=("folded",),
     rules=RULES,
-    # runtime_context.py:98-120: rank = tp_size x pp_rank + tp_rank, attention (dp, cp, tp), moe_tp adjacent.
     rank_order=("copy", "pp", "dp", "tp"),
     expert_order=("edp", "ep", "etp"),
-    # arg_groups/fields/exec_.py: moe_a2a_backend defaults to none; DeepEP and its like force EP = tp_size.
     exchange="gather",
     stages=last_stages,
     memory=MEMORY,
+    sources=Sources(
+        ranks=(
+            "SGLang 0.5.23, runtime_context.py:78-130 (rank = tp_size x pp_rank + tp_rank, attention "
+            "(dp, cp, tp), moe_tp adjacent); distributed/parallel_state.py:2687-2968"
+        ),
+        exchange=(
+            "SGLang 0.5.23, arg_groups/fields/exec_.py:836 (moe_a2a_backend: none; DeepEP and its like force "
+            "EP = tp_size)"
+        ),
+        stages="SGLang 0.5.23, distributed/utils.py:136-148",
+        flags="SGLang 0.5.23, arg_groups/fields/parallel.py, exec_.py",
+    ),
     read=partial(judge, DIALECT),
     command=command,
     overlap=OVERLAP,

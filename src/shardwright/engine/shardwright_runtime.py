@@ -4,7 +4,7 @@ from functools import partial
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.engine.dialect import Dialect, Outcome, judge
-from shardwright.engine.engine import Degrees, Engine, MemoryRule, Overlap, Rule, SchedulerLimits
+from shardwright.engine.engine import Degrees, Engine, MemoryRule, Overlap, Rule, SchedulerLimits, Sources
 from shardwright.engine.rules import (
     dense_model,
     dense_width,
@@ -143,6 +143,12 @@ SHARDWRIGHT_0_1 = Engine(
     exchange="all_to_all",
     stages=even_stages,
     memory=MEMORY,
+    sources=Sources(
+        ranks="Shardwright 0.1, layout/grid.py",
+        exchange="Shardwright 0.1, the runtime's exchange",
+        stages="Shardwright 0.1, layout/stages.py",
+        flags="Shardwright 0.1, layout/notation.py",
+    ),
     read=partial(judge, DIALECT),
     overlap=OVERLAP,
     sums_in_levels=True,

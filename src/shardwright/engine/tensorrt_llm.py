@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell
-from shardwright.engine.engine import Engine, MemoryRule, Rule, SchedulerLimits
+from shardwright.engine.engine import Engine, MemoryRule, Rule, SchedulerLimits, Sources
 from shardwright.engine.rules import (
     dense_model,
     dense_width,
@@ -20,6 +20,7 @@ from shardwright.engine.rules import (
     heads,
     kv_heads,
     layer_each,
+    made_by,
     no_expert_copies,
     redundant_need_ep,
 )
@@ -35,6 +36,11 @@ ATTENTION_DP = "enable_attention_dp: true"
 """A line of the file given by --config; trtllm-serve has no flag for it."""
 
 RULES = (
+    made_by(
+        "NVIDIA",
+        source="TensorRT-LLM 1.2, README.md",
+        cure="an engine that runs on these GPUs, or engine: any",
+    ),
     folded_only(MAPPING),
     dense_model(MAPPING),
     no_expert_copies(MAPPING),
@@ -128,12 +134,19 @@ TENSORRT_LLM_1_2 = Engine(
     title="TensorRT-LLM",
     homes=("folded",),
     rules=RULES,
-    # mapping.py: PP x CP x TP; moe_ep_rank = tp_rank % moe_ep_size, so EP is adjacent and ETP outside.
     rank_order=("copy", "pp", "dp", "tp"),
     expert_order=("edp", "etp", "ep"),
-    # All-gather and reduce-scatter under attention DP, but for GPUs joined by NVLink across nodes.
     exchange="gather",
     stages=first_stages,
     memory=MEMORY,
+    sources=Sources(
+        ranks=f"{MAPPING}: PP x CP x TP; moe_ep_rank = tp_rank % moe_ep_size, EP adjacent and ETP outside",
+        exchange=(
+            "TensorRT-LLM 1.2, tensorrt_llm/_torch/modules/fused_moe: all-gather and reduce-scatter under "
+            "attention DP, but for GPUs joined by NVLink across nodes"
+        ),
+        stages="TensorRT-LLM 1.2, tensorrt_llm/mapping.py, Mapping.pp_layers",
+        flags="TensorRT-LLM 1.2, tensorrt_llm/commands/serve.py",
+    ),
     read=partial(judge, DIALECT),
 )

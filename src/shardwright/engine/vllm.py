@@ -10,7 +10,15 @@ import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
-from shardwright.engine.engine import Degrees, Engine, MemoryRule, Overlap, Rule, SchedulerLimits
+from shardwright.engine.engine import (
+    Degrees,
+    Engine,
+    MemoryRule,
+    Overlap,
+    Rule,
+    SchedulerLimits,
+    Sources,
+)
 from shardwright.engine.rules import (
     attention_ranks,
     dense_model,
@@ -22,6 +30,7 @@ from shardwright.engine.rules import (
     heads,
     kv_heads,
     layer_each,
+    made_by,
     no_expert_copies,
     num_slots,
     redundant_need_ep,
@@ -42,7 +51,7 @@ FLAGS = (
     ("pp", "-pp", "--pipeline-parallel-size"),
     ("dp", "-dp", "--data-parallel-size"),
 )
-"""Degree, short flag, long flag: config/parallel.py, engine/arg_utils.py. A degree of 1 is the default."""
+"""Degree, short flag, long flag. A degree of 1 is the default."""
 
 EXPERT_FLAG = "--enable-expert-parallel"
 
@@ -63,6 +72,12 @@ def _even_slots(degrees: Degrees, model: ModelSpec, cluster: Cluster | None) -> 
 
 
 RULES = (
+    made_by(
+        "NVIDIA",
+        "AMD",
+        source="vLLM 0.33.0, platforms/__init__.py:231-237",
+        cure="engine: any; on Ascend vLLM needs the plugin vllm-ascend, whose limits are not modelled",
+    ),
     folded_only("vLLM 0.33.0, distributed/parallel_state.py:2327-2337"),
     dense_model("vLLM 0.33.0, config/parallel.py:1191-1200; config/model.py:1498"),
     no_expert_copies(MOE_CONFIG),
@@ -164,6 +179,13 @@ DIALECT = Dialect(
     read=_read,
 )
 
+MEASURED = (
+    "llm-d docs/empirical-vllm-memory-results.md, H100, vLLM 0.11: memory outside torch, 0.13 GiB at TP1 and "
+    "0.55 GiB at TP2. Sampler: inferred from the torch peaks of that table, 38.4 to 39.6 bytes a logit in "
+    "five of six models"
+)
+"""What a GPU lost to the runtime and the sampler; of no one version."""
+
 MEMORY = MemoryRule(
     utilisation=0.92,
     runtime_bytes_alone=0.13 * GIB,
@@ -178,11 +200,15 @@ MEMORY = MemoryRule(
     ),
     block_tokens=16,
     source=(
-        "vLLM 0.33.0: config/cache.py:185,215 (utilisation, block), engine/arg_utils.py:2967-3010 (limits of "
-        "the server), v1/worker/gpu_worker.py:641-751 (budget). llm-d docs/empirical-vllm-memory-results.md, "
-        "H100, vLLM 0.11: memory outside torch, 0.13 GiB at TP1 and 0.55 GiB at TP2. Sampler: inferred from "
-        "the torch peaks of that table, 38.4 to 39.6 bytes a logit in five of six models"
+        "vLLM 0.33.0, config/cache.py:185,215 (utilisation, block), engine/arg_utils.py:2967-3010 (limits of "
+        f"the server), v1/worker/gpu_worker.py:641-751 (budget). {MEASURED}"
     ),
+)
+
+TWO_BATCHES = (
+    "dual-batch overlap needs DeepEP or NIXL, and has no PP with the current model runner; "
+    "docs.vllm.ai/en/stable/design/dbo (DP + EP; hides dispatch and combine). Decode with DeepEP's "
+    "low-latency kernels takes no SM: github.com/deepseek-ai/DeepEP, README, 2025"
 )
 
 OVERLAP = Overlap(
@@ -193,11 +219,7 @@ OVERLAP = Overlap(
     needs_dp=True,
     vendor="NVIDIA",
     flags=("--all2all-backend", "deepep_low_latency", "--enable-dbo"),
-    source=(
-        "vLLM 0.33.0, config/vllm.py:2180 (dual-batch overlap needs DeepEP or NIXL, and has no PP with the "
-        "current model runner); docs.vllm.ai/en/stable/design/dbo (DP + EP; hides dispatch and combine). "
-        "Decode with DeepEP's low-latency kernels takes no SM: github.com/deepseek-ai/DeepEP, README, 2025"
-    ),
+    source=f"vLLM 0.33.0, config/vllm.py:2180: {TWO_BATCHES}",
 )
 
 VLLM_0_33 = Engine(
@@ -206,13 +228,20 @@ VLLM_0_33 = Engine(
     title="vLLM",
     homes=("folded",),
     rules=RULES,
-    # distributed/parallel_state.py:2149, 'ExternalDP x DP x PP x PCP x TP'; the EP group is all of a stage.
     rank_order=("copy", "dp", "pp", "tp"),
     expert_order=("edp", "ep", "etp"),
-    # config/parallel.py: all2all_backend defaults to allgather_reducescatter.
     exchange="gather",
     stages=even_stages,
     memory=MEMORY,
+    sources=Sources(
+        ranks=(
+            "vLLM 0.33.0, distributed/parallel_state.py:2149 (ExternalDP x DP x PP x PCP x TP), 2327-2337 "
+            "(the EP group is all of a stage)"
+        ),
+        exchange="vLLM 0.33.0, config/parallel.py:220 (all2all_backend: allgather_reducescatter)",
+        stages="vLLM 0.33.0, distributed/utils.py:198-241",
+        flags="vLLM 0.33.0, config/parallel.py, engine/arg_utils.py",
+    ),
     read=partial(judge, DIALECT),
     command=command,
     overlap=OVERLAP,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.stated import stated_cluster
-from shardwright.engine.catalog import ENGINES
+from shardwright.engine.catalog import find_engine
 from shardwright.engine.tuning import Tuning
 from shardwright.errors import InputError
 from shardwright.model.catalog import find_model
@@ -114,8 +114,9 @@ def resolve(
     model, model_notes = _prefixed("model", lambda: _model(fields.model, folder))
     cluster, cluster_notes = _prefixed("cluster", lambda: stated_cluster(fields.cluster, folder))
     workload, workload_notes = _workload(fields.workload, model)
-    if fields.engine not in (*ENGINES, ANY_ENGINE):
-        raise InputError("engine", fields.engine, f"one of {', '.join(ENGINES)}, {ANY_ENGINE}")
+    engine = fields.engine
+    if engine != ANY_ENGINE:
+        engine = find_engine(engine, beside=(ANY_ENGINE,)).id
     if fields.reserve.gpus >= cluster.num_gpus:
         raise InputError(
             "reserve.gpus", fields.reserve.gpus, f"fewer than the {cluster.num_gpus} GPUs of the cluster"
@@ -131,7 +132,7 @@ def resolve(
         targets=fields.targets,
         objective=fields.objective,
         reserve_gpus=fields.reserve.gpus,
-        engine=fields.engine,
+        engine=engine,
         layout=fields.layout,
         claims=fields.claims,
         assumptions=tuple(notes),

@@ -11,7 +11,7 @@ from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
 from shardwright.report.document import Code, Document, Paragraph
-from shardwright.search.engine import engine_of
+from shardwright.search.engine import engine_of, starter_of
 
 HEAD_ADDRESS = "HEAD_NODE_ADDRESS"
 """Stands for the address of node 0 of a copy, which no plan knows."""
@@ -22,7 +22,8 @@ MOST_PLACES = 4
 
 def starting(deployment: Deployment, pool: Pool) -> Document:
     """One command line for each node of a copy, and where the copies go."""
-    engine, layout, cluster = engine_of(deployment), parse_layout(pool.layout), deployment.cluster
+    layout, cluster = parse_layout(pool.layout), deployment.cluster
+    engine = starter_of(deployment, layout)
     if not pool.command:
         return (
             Paragraph(
@@ -34,7 +35,14 @@ def starting(deployment: Deployment, pool: Pool) -> Document:
     lines = [shlex.join(pool.command)]
     if nodes > 1 and layout.gpus_per_copy % nodes == 0:
         lines = [_on_node(engine, layout, deployment, nodes, rank) for rank in range(nodes)]
-    return (Code("\n".join(lines)), *map(Paragraph, _notes(layout, cluster, nodes, len(lines))))
+    notes = _notes(layout, cluster, nodes, len(lines))
+    priced = engine_of(deployment)
+    if engine.id != priced.id:
+        whose = (
+            f"This is the command of {engine.title} {engine.version}, the first server that runs the layout"
+        )
+        notes.insert(0, f"{whose}; the prediction is for {priced.title} {priced.version}.")
+    return (Code("\n".join(lines)), *map(Paragraph, notes))
 
 
 def nodes_of_a_copy(layout: Layout, cluster: Cluster) -> int:

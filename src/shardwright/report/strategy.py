@@ -1,7 +1,7 @@
 """The strategy under audit as it stands: the hardware, and each parallel dimension on its GPUs."""
 
 from shardwright.audit.record import Audit
-from shardwright.engine.catalog import ENGINES
+from shardwright.engine.catalog import VERSIONS
 from shardwright.model.weights import bytes_by_part, num_parameters
 from shardwright.plan.deployment import Deployment
 from shardwright.report.dimensions import dimensions
@@ -27,7 +27,7 @@ def strategy(audit: Audit) -> Document:
 
 def priced_deployment(audit: Audit) -> Deployment:
     """The deployment on the engine whose rules and memory the figures assume."""
-    named = {f"{engine.title} {engine.version}": engine.id for engine in ENGINES.values()}
+    named = {f"{engine.title} {engine.version}": engine.id for engine in VERSIONS}
     return audit.deployment.model_copy(update={"engine": named[audit.priced_on]})
 
 

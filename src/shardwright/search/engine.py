@@ -1,12 +1,29 @@
 """The engine that a deployment is priced for."""
 
-from shardwright.engine.catalog import ENGINES
-from shardwright.engine.engine import Engine
+from shardwright.engine.catalog import ENGINES, find_engine
+from shardwright.engine.engine import Engine, breaches
 from shardwright.engine.tuning import tuned
+from shardwright.layout.layout import Layout
 from shardwright.plan.deployment import ANY_ENGINE, Deployment
+
+STARTERS = ("vllm", "sglang", "trtllm")
+"""For any engine: whose command is written, the first of these that runs the layout."""
 
 
 def engine_of(deployment: Deployment) -> Engine:
     """The engine named, under the deployment's settings; for any our runtime, which runs every layout."""
-    named = ENGINES["shardwright" if deployment.engine == ANY_ENGINE else deployment.engine]
+    named = find_engine("shardwright" if deployment.engine == ANY_ENGINE else deployment.engine)
     return tuned(named, deployment.tuning)
+
+
+def starter_of(deployment: Deployment, layout: Layout) -> Engine:
+    """The engine whose command starts `layout`: the one named; for any, the first server that runs it.
+
+    Ours where none does.
+    """
+    ours = engine_of(deployment)
+    if deployment.engine != ANY_ENGINE:
+        return ours
+    servers = (ENGINES[name] for name in STARTERS)
+    model, cluster = deployment.model, deployment.cluster
+    return next((engine for engine in servers if not breaches(engine, layout, model, cluster)), ours)

@@ -9,7 +9,7 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
-from shardwright.search.engine import engine_of
+from shardwright.search.engine import engine_of, starter_of
 from shardwright.search.timing import Timing, stage_layers
 from shardwright.steps.operation import COMMUNICATION
 from shardwright.units import GB, Estimate
@@ -22,12 +22,13 @@ MEMORY_SPREAD = 1.1
 def build_pool(deployment: Deployment, layout: Layout, timing: Timing) -> Pool:
     """The layout, in the schedule and at the price of `timing`, as a pool of the plan."""
     engine, cost, schedule = engine_of(deployment), timing.price, timing.step.schedule
+    starter = starter_of(deployment, layout)
     command: tuple[str, ...] = ()
-    if engine.command is not None and layout.home == "folded":
+    if starter.command is not None and layout.home == "folded":
         length = deployment.workload.max_model_len
-        command = tuple(engine.command(layout, deployment.model, length))
-        if schedule.order == "overlapped" and engine.overlap is not None:
-            command += engine.overlap.flags
+        command = tuple(starter.command(layout, deployment.model, length))
+        if schedule.order == "overlapped" and starter.id == engine.id and starter.overlap is not None:
+            command += starter.overlap.flags
     return Pool(
         layout=format_layout(layout),
         num_gpus=layout.num_gpus,

@@ -2,7 +2,9 @@
 
 from shardwright import __version__
 from shardwright.cost.constants import constants
-from shardwright.errors import ShardwrightError
+from shardwright.engine.engine import breaches
+from shardwright.engine.rules import VENDOR
+from shardwright.errors import InputError, ShardwrightError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
@@ -26,7 +28,8 @@ class NoLayoutError(ShardwrightError):
 def search(deployment: Deployment, *, num_alternatives: int = 5, exact_gpus: int | None = None) -> Plan:
     """The best layout of the deployment, on up to its usable GPUs (or exactly `exact_gpus`).
 
-    Raises NoLayoutError when no legal layout fits the memory.
+    Raises NoLayoutError when no legal layout fits the memory, InputError when the engine does not run on GPUs
+    of this vendor.
     """
     table, ranking = ranked(deployment, exact_gpus=exact_gpus)
     if not len(ranking.order):
@@ -45,14 +48,23 @@ def search(deployment: Deployment, *, num_alternatives: int = 5, exact_gpus: int
 
 
 def ranked(deployment: Deployment, *, exact_gpus: int | None = None) -> tuple[Table, Ranking]:
-    """All legal layouts priced and ordered, the finalists in their best schedules."""
+    """All legal layouts priced and ordered, the finalists in their best schedules.
+
+    Raises InputError where the engine does not run on GPUs of this vendor: no layout is legal then.
+    """
+    engine = engine_of(deployment)
+    for breach in breaches(engine, Layout(), deployment.model, deployment.cluster):
+        if breach.rule == VENDOR:
+            allowed = f"an engine for GPUs of {deployment.cluster.device.vendor}"
+            why = f"{engine.title} {engine.version}: {breach.sentence}; cure: {breach.cure}"
+            raise InputError("engine", deployment.engine, f"{allowed}. {why}")
     max_gpus = deployment.usable_gpus if exact_gpus is None else exact_gpus
 
     def order(table: Table) -> Ranking:
         ranking = rank(table, deployment.targets, deployment.objective)
         return ranking if exact_gpus is None else ranking.only(table.num_gpus == exact_gpus)
 
-    table = settle(deployment, price_all(deployment, engine_of(deployment), max_gpus=max_gpus), order)
+    table = settle(deployment, price_all(deployment, engine, max_gpus=max_gpus), order)
     return table, order(table)
 
 
@@ -91,7 +103,7 @@ def plan_for(
         tool_version=__version__,
         constants=f"{law.fitted_on}, {law.date}",
         deployment=deployment,
-        engine_version=f"{engine.id} {engine.version}",
+        engine_version=f"{engine.name} {engine.version}",
         pools=(pool,),
         targets=targets,
         obstacles=in_the_way,
