@@ -1,4 +1,4 @@
-"""The README shows what its commands print: every block that starts with `$ shardwright` is run again.
+"""The README and docs/memory.md show what their commands print: each `$ shardwright` block is run again.
 
 A line `...` stands for lines that are left out.
 """
@@ -29,11 +29,12 @@ def excerpts(shown: list[str]) -> list[list[str]]:
     return [part for part in parts if part]
 
 
-def test_blocks_are_what_the_commands_print(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("file", ["README.md", "docs/memory.md"])
+def test_blocks_are_what_the_commands_print(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "80")
-    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(blocks) >= 3, "the demo's three commands"
+    blocks = BLOCK.findall((ROOT / file).read_text(encoding="utf-8"))
+    assert len(blocks) >= 3
     for command, shown in blocks:
         printed = lines(shardwright(*shlex.split(command)).out)
         at = 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shardwright.cost.kv_cache import KvCache
 from shardwright.cost.memory import RankMemory, rank_memories
 from shardwright.engine.catalog import ENGINES
 from shardwright.layout.grid import build_grid, coordinates, role
@@ -93,7 +94,7 @@ def test_kv_comes_in_blocks() -> None:
     amount = {"sequences": 3, "tokens_per_sequence": 100}
     (memory,) = rank_memories(SMALL_MOE, ENGINES["vllm"], cluster(), Layout(), (4,), **amount)
     assert float(memory.kv) == 3 * 112 * float(memory.kv_bytes_per_token)
-    assert float(memory.kv_tokens(16)) % 16 == 0
+    assert float(memory.kv_tokens()) % 16 == 0
 
 
 def test_a_windowed_layer_keeps_the_kv_of_its_window() -> None:
@@ -102,7 +103,26 @@ def test_a_windowed_layer_keeps_the_kv_of_its_window() -> None:
     assert float(memory.kv) == 5 * (3 * 512 + 3 * 128) * 2 * 2 * 32 * 2
     (short,) = memories(WINDOWED, Layout(), (6,), sequences=5, tokens_per_sequence=100)
     assert float(short.kv) == 5 * 6 * 100 * 2 * 2 * 32 * 2
-    assert float(memory.kv_tokens(1)) > 1.5 * float(short.kv_tokens(1))
+    assert float(memory.kv_tokens()) > 1.5 * float(short.kv_tokens())
+
+
+@pytest.mark.parametrize(("block", "window"), [(1, 128), (16, 128), (16, 1), (32, 127), (16, 17), (16, 18)])
+def test_a_window_keeps_every_block_that_it_can_touch(block: int, window: int) -> None:
+    """Counted token by token: the most blocks that the last `window` tokens of a growing sequence lie in."""
+    cache = KvCache(layers=((window, 2), (None, 1)), layer_bytes_per_token=3.0, block_tokens=block)
+    length = 40 * block
+    touched = [len({t // block for t in range(max(0, end - window), end)}) for end in range(1, length + 1)]
+    assert cache.sequence_bytes(length) == 3.0 * block * (2 * max(touched) + 40)
+    assert cache.sequence_bytes(1) == 3.0 * block * 3
+
+
+def test_the_longest_request_counts_windows_at_its_own_length() -> None:
+    """A price asks for a request of max_model_len, not for so many tokens of the load's mean."""
+    (memory,) = memories(WINDOWED, Layout(), (6,), sequences=5, tokens_per_sequence=100)
+    row = 2 * 2 * 32 * 2
+    short, long = float(memory.kv_tokens()), float(memory.kv_tokens(10_000))
+    assert short == float(memory.left_for_kv) // (6 * row)
+    assert long == pytest.approx(float(memory.left_for_kv) / ((3 * 10_000 + 3 * 128) * row) * 10_000, abs=1)
 
 
 def test_reference_by_hand() -> None:
@@ -121,4 +141,4 @@ def test_left_for_kv_goes_negative_when_weights_do_not_fit() -> None:
     model = find_model("DeepSeek-V3")
     (memory,) = memories(model, Layout(), (model.num_layers,))
     assert float(memory.left_for_kv) < -500 * GB and float(memory.over_budget) > 500 * GB
-    assert float(memory.kv_tokens(16)) == 0
+    assert float(memory.kv_tokens()) == 0

@@ -1,5 +1,7 @@
 """Facts of each engine: rank order, stages, memory limits and launch arguments."""
 
+from dataclasses import replace
+
 import pytest
 
 from shardwright.engine.catalog import ENGINES
@@ -11,6 +13,7 @@ from shardwright.layout.notation import parse_layout
 from shardwright.model.catalog import find_model
 from shardwright.units import GIB
 from tests.engine.engine_strategies import REFERENCE, device
+from tests.samples import DENSE, LATENT
 
 
 def expert_groups(engine: str, axis: str, layout: Layout) -> list[list[int]]:
@@ -65,10 +68,29 @@ def test_sglang_reserve_gives_its_documented_fraction_on_an_h100():
     """memory_hook.py for 81,559 MiB and one GPU: (81559 - 512 - 8192 x 1.5 - 128 - 512 - 464) / 81559."""
     memory = SGLANG_0_5_23.memory
     total = 81559 * 2**20
-    limits = memory.limits_on(device("H100", total))
-    assert memory.activation_bytes_per_token is not None
-    reserved = memory.runtime_bytes_alone + limits.max_batched_tokens * memory.activation_bytes_per_token
+    h100 = device("H100", total)
+    assert memory.reserve is not None
+    reserved = float(memory.reserve(Layout(), DENSE, h100, memory.limits_on(h100)))
+    assert reserved == (512 + 8192 * 1.5 + 128 + 512 + 464) * 2**20
     assert round((total - reserved) / total, 3) == pytest.approx(0.830, abs=5e-4)
+
+
+def test_sglang_reserves_more_for_attention_dp_and_mla():
+    """memory_hook.py, an H200: 4.5 MiB a sequence of the largest graph and DP rank; 1,536 for MLA."""
+    memory, h200 = SGLANG_0_5_23.memory, device("H200", 143771 * 2**20)
+    assert memory.reserve is not None
+    reserved = {
+        layout: float(memory.reserve(parse_layout(layout), LATENT, h200, memory.limits_on(h200))) / 2**20
+        for layout in ("tp8/ep8", "dp8/ep8", "dp2/ep2")
+    }
+    alone = 512 + 8192 * 1.5 + 1536
+    assert reserved == {
+        "tp8/ep8": alone + 1024 + 2 * 512,
+        "dp8/ep8": alone + 1024 + 2 * 512 + 4.5 * 512 * 8,
+        "dp2/ep2": alone + 256 + 2 * 256 + 3 * 256 * 2,
+    }
+    small = replace(memory.limits_on(h200), max_batched_tokens=1024)
+    assert float(memory.reserve(Layout(), DENSE, h200, small)) == 10 * 2**30, "the floor of a large GPU"
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))

@@ -70,7 +70,7 @@ def figures(*, tpot_s: float = 0.008, tokens_per_s: float = 32 * 50 / 0.45, num_
         communication_fraction=around(0.2, "gather"),
         communication_busy=around(0.2, "gather"),
         memory_bytes=Estimate(
-            value=4e9, low=4e9, high=4e9, binds="attention+experts, only stage", basis="exact"
+            value=4e9, low=4e9, high=4e9, binds="rank 0, attention+experts, only stage", basis="exact"
         ),
     )
 
@@ -91,6 +91,7 @@ def pool(
             MemoryRow(
                 role="attention+experts",
                 stage="only",
+                rank=0,
                 dense_weights=1e9,
                 expert_weights=2e9,
                 embedding=1e8,

@@ -55,7 +55,7 @@ def memory_per_gpu(subject: Subject) -> Iterator[Outcome]:
     right = _is_predicted(subject)
     rest = claimed - predicted.value
     sentence = (
-        f"The fullest GPU of {subject.pool.layout} ({fullest.role}, {stage_of(fullest)}) holds "
+        f"The fullest GPU of {subject.pool.layout} ({predicted.binds}) holds "
         f"{_parts(fullest)}: {predicted.value:.1f} GB by the memory model"
     )
     if right:

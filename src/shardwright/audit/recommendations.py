@@ -1,5 +1,6 @@
 """What would make the layout faster or roomier, each with its gain. What gains nothing says so."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,11 +10,10 @@ from shardwright.audit.step import Step, number
 from shardwright.audit.subject import Subject
 from shardwright.cost.collectives import US
 from shardwright.cost.memory import RankMemory
-from shardwright.model.kv import kv_bytes_per_token, kv_bytes_per_token_per_layer_per_rank
+from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.spec import GQA
 from shardwright.search import choices
 from shardwright.search.choices import Choice
-from shardwright.search.engine import engine_of
 from shardwright.search.timing import plain_timing
 from shardwright.steps.operation import Exchange, Gather, Operation
 from shardwright.units import format_bytes, format_seconds, format_share
@@ -124,15 +124,20 @@ def kv_split(step: Step) -> Recommendation:
     subject, layout, model = step.subject, step.subject.the_layout, step.subject.deployment.model
     workload = subject.deployment.workload
     fullest = max(subject.price.memories, key=lambda row: number(row.kv))
-    whole = kv_bytes_per_token(model, workload.input_tokens + workload.output_tokens)
+    windows = Counter(shape.window for shape in model.layer_shapes)
+    unsplit = replace(
+        fullest.cache,
+        layers=tuple(windows.items()),
+        layer_bytes_per_token=kv_bytes_per_token_per_layer_per_rank(model, 1),
+    )
+    alone = replace(fullest, cache=unsplit)
+    whole = number(alone.kv_bytes_per_token)
     here = number(fullest.kv_bytes_per_token)
     tokens = number(fullest.kv) / here
     over_tp = number(kv_bytes_per_token_per_layer_per_rank(model, 1))
     over_tp /= number(kv_bytes_per_token_per_layer_per_rank(model, layout.tp))
-    block = engine_of(subject.priced_on).memory.block_tokens
-    alone = replace(fullest, kv_bytes_per_token=whole)
     length = workload.max_model_len
-    now, then = (_sequences(row, block, length) for row in (fullest, alone))
+    now, then = (_sequences(row, length) for row in (fullest, alone))
     sentence = (
         f"The layout splits KV {over_tp:.3g} x over TP and {whole / over_tp / here:.3g} x over PP: "
         f"{format_bytes(here)} a token and GPU instead of {format_bytes(whole)}, room for {now:,} instead of "
@@ -237,5 +242,5 @@ def _mean_active(step: Step) -> float:
     return number(activated_experts(routing, experts.num_experts, experts.top_k, tokens, ep=layout.ep))
 
 
-def _sequences(row: RankMemory, block_tokens: int, length: int) -> int:
-    return int(number(row.kv_tokens(block_tokens)) // length)
+def _sequences(row: RankMemory, length: int) -> int:
+    return max(0, int(number(row.most_sequences(length))))

@@ -7,9 +7,9 @@ from shardwright.audit.record import Risk
 from shardwright.audit.step import Step, number
 from shardwright.audit.subject import Subject
 from shardwright.cost.memory import RankMemory
+from shardwright.cost.room import longest_sequence, most_sequences
 from shardwright.engine.catalog import find_engine
 from shardwright.plan.deployment import ANY_ENGINE
-from shardwright.search.engine import engine_of
 from shardwright.steps.operation import AllReduce, Exchange, Gather
 from shardwright.units import GB, format_bytes, format_share
 
@@ -70,12 +70,12 @@ def headroom(subject: Subject) -> Risk:
 def growth(subject: Subject) -> Risk:
     """The largest batch and the longest request that still fit, each with the other as it is."""
     layout, workload = subject.the_layout, subject.deployment.workload
-    block = engine_of(subject.priced_on).memory.block_tokens
-    capacity = min(number(row.kv_tokens(block)) for row in subject.price.memories if _keeps_kv(row))
+    rows = [row for row in subject.price.memories if row.keeps_kv]
+    capacity = min(number(row.kv_tokens()) for row in rows)
     length = workload.input_tokens + workload.output_tokens
-    blocks = -(-length // block) * block
-    batch = int(capacity // blocks) * layout.dp * layout.copies
-    longest = int(min(subject.deployment.model.max_positions, capacity // number(subject.price.sequences)))
+    batch = max(0, most_sequences(subject.price.memories, length)) * layout.dp * layout.copies
+    positions = subject.deployment.model.max_positions
+    longest = longest_sequence(subject.price.memories, positions, int(number(subject.price.sequences)))
     return Risk(
         id="growth",
         title="Room to grow",
@@ -131,7 +131,3 @@ RISKS: tuple[Callable[[Subject], Risk], ...] = (spare, headroom, growth, engine,
 
 def _left(row: RankMemory) -> float:
     return -number(row.over_budget)
-
-
-def _keeps_kv(row: RankMemory) -> bool:
-    return number(row.kv_bytes_per_token) > 0

@@ -4,7 +4,6 @@ Weights come from the rows of model/weights.py through the sharding rules, so th
 loads. The budget and what the engine keeps for itself come from its memory rule.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,12 +12,13 @@ import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device
+from shardwright.cost.kv_cache import KvCache
 from shardwright.cost.step import stages
 from shardwright.engine.engine import Degrees, Engine, MemoryRule, SchedulerLimits
 from shardwright.layout.grid import Role
 from shardwright.layout.placement import max_slots
 from shardwright.layout.shards import local_elements
-from shardwright.model.kv import kept_share, kv_bytes_per_token_per_layer_per_rank
+from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.spec import GQA, LayerShape, Mlp, ModelSpec
 from shardwright.model.weight import Weight
 from shardwright.model.weights import layer_weights, outer_weights, output_head
@@ -32,6 +32,8 @@ class RankMemory:
 
     role: Role
     stage: str
+    first_stage: int
+    """Index of the first stage of the kind; 0 for experts that all stages share."""
     dense_weights: Size
     expert_weights: Size
     embedding: Size
@@ -42,9 +44,9 @@ class RankMemory:
     runtime: Size
     kv: Size
     """KV cache of the load: every sequence at its full length."""
-    kv_bytes_per_token: Size
-    """Of the rank's layers, the mean over a sequence of the load: a windowed layer keeps its window alone.
-    0 where the rank keeps no KV."""
+    cache: KvCache
+    length: int
+    """Tokens of a sequence of the load."""
     limit: float
     """Bytes of the device, times the engine's utilisation where that counts all of it."""
     share_of_free: float = 1.0
@@ -76,10 +78,33 @@ class RankMemory:
         """Bytes by which the KV of the load overshoots what is left for it; <= 0 fits."""
         return self.kv - self.left_for_kv
 
-    def kv_tokens(self, block_tokens: int) -> Size:
-        """Tokens of KV that fit, in whole blocks."""
-        per_block = np.maximum(self.kv_bytes_per_token * block_tokens, 1e-9)
-        return np.floor(np.maximum(self.left_for_kv, 0) / per_block) * block_tokens
+    @property
+    def keeps_kv(self) -> bool:
+        """Whether the rank has attention."""
+        return bool(self.cache.layers)
+
+    @property
+    def kv_bytes_per_token(self) -> Size:
+        """The mean over a sequence of the load in whole blocks; 0 where the rank keeps no KV."""
+        return self._token_bytes(self.length)
+
+    def kv_tokens(self, length: int | None = None) -> Size:
+        """Tokens of KV that fit in whole blocks, as sequences of `length` tokens (by default the load's)."""
+        block = self.cache.block_tokens
+        per_block = np.maximum(self._token_bytes(length or self.length) * block, 1e-9)
+        return np.floor(np.maximum(self.left_for_kv, 0) / per_block) * block
+
+    def most_sequences(self, length: int) -> Size:
+        """The most sequences of `length` tokens that fit; -1 where not even the weights do."""
+        each = self.cache.sequence_bytes(length)
+        most = np.floor(self.left_for_kv / np.maximum(each, 1e-9))
+        # The quotient is rounded: where it was rounded up, the product tells.
+        most = most - (most * each > self.left_for_kv)
+        return np.where(np.asarray(self.left_for_kv) < 0, -1, most)
+
+    def _token_bytes(self, length: int) -> Size:
+        block = self.cache.block_tokens
+        return self.cache.sequence_bytes(length) / (-(-length // block) * block)
 
 
 def rank_memories(
@@ -97,14 +122,14 @@ def rank_memories(
     sequences: on one attention rank, all its micro-batches together, each tokens_per_sequence long.
     """
     site = _Site(model=model, rule=engine.memory, device=cluster.device, degrees=degrees)
-    distinct = Counter(stages(model, layers))
-    for stage in distinct:
-        yield _attention_rank(site, stage, sequences=sequences, tokens=tokens_per_sequence)
+    every = stages(model, layers)
+    for stage in dict.fromkeys(every):
+        first = every.index(stage)
+        yield _attention_rank(site, stage, first, sequences=sequences, tokens=tokens_per_sequence)
         if degrees.home == "per_stage" and _num_moe(stage):
-            yield _expert_rank(site, stage.runs, _stage_name(stage))
+            yield _expert_rank(site, stage.runs, _stage_name(stage), first)
     if degrees.home == "shared":
-        runs = ((shape, how_many * n) for stage, how_many in distinct.items() for shape, n in stage.runs)
-        yield _expert_rank(site, runs, "all")
+        yield _expert_rank(site, (run for stage in every for run in stage.runs), "all", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,12 +184,19 @@ class _Site:
         return total
 
 
-def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) -> RankMemory:
+def _attention_rank(
+    site: _Site, stage: Stage, first_stage: int, *, sequences: Size, tokens: int
+) -> RankMemory:
     model, rule, degrees = site.model, site.rule, site.degrees
     folded = degrees.home == "folded"
-    kept_layers = _sum(count * kept_share(shape.window, tokens) for shape, count in stage.runs)
-    row = kept_layers * kv_bytes_per_token_per_layer_per_rank(model, degrees.tp)
-    blocks = -(-tokens // rule.block_tokens)
+    windows: dict[int | None, Size] = {}
+    for shape, count in stage.runs:
+        windows[shape.window] = windows.get(shape.window, 0) + count
+    cache = KvCache(
+        layers=tuple(windows.items()),
+        layer_bytes_per_token=kv_bytes_per_token_per_layer_per_rank(model, degrees.tp),
+        block_tokens=rule.block_tokens,
+    )
     sampler = rule.sampler_bytes_per_logit * site.limits.max_sequences * model.vocab if stage.last else 0.0
     outer = outer_weights(model)
     head = [weight for weight in outer if weight.part in ("norm", "head")]
@@ -173,6 +205,7 @@ def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) 
     return RankMemory(
         role="attention+experts" if folded and model.experts else "attention",
         stage=_stage_name(stage),
+        first_stage=first_stage,
         dense_weights=site.layer_bytes(stage.runs, experts=False),
         expert_weights=site.layer_bytes(stage.runs, experts=True) if folded else 0.0,
         embedding=site.bytes_of(w for w in outer if w.part == "embedding") if stage.first else 0.0,
@@ -181,14 +214,17 @@ def _attention_rank(site: _Site, stage: Stage, *, sequences: Size, tokens: int) 
         activations=np.maximum(0.0, _forward_peak(site) - sampler),
         sampler=sampler,
         buffers=_exchange_buffers(site),
-        runtime=_runtime(rule, degrees),
-        kv=sequences * blocks * rule.block_tokens * row,
-        kv_bytes_per_token=row,
+        runtime=_runtime(site),
+        kv=sequences * cache.sequence_bytes(tokens),
+        cache=cache,
+        length=tokens,
         **site.allowance,
     )
 
 
-def _expert_rank(site: _Site, runs: Iterable[tuple[LayerShape, Size]], name: str) -> RankMemory:
+def _expert_rank(
+    site: _Site, runs: Iterable[tuple[LayerShape, Size]], name: str, first_stage: int
+) -> RankMemory:
     experts, degrees = site.model.experts, site.degrees
     assert experts is not None
     rows = site.limits.max_batched_tokens * degrees.dp / degrees.edp * experts.top_k / degrees.ep
@@ -196,6 +232,7 @@ def _expert_rank(site: _Site, runs: Iterable[tuple[LayerShape, Size]], name: str
     return RankMemory(
         role="experts",
         stage=name,
+        first_stage=first_stage,
         dense_weights=0.0,
         expert_weights=site.layer_bytes(runs, experts=True),
         embedding=0.0,
@@ -205,7 +242,8 @@ def _expert_rank(site: _Site, runs: Iterable[tuple[LayerShape, Size]], name: str
         buffers=_exchange_buffers(site),
         runtime=site.rule.runtime_bytes_grouped,
         kv=0.0,
-        kv_bytes_per_token=0.0,
+        cache=KvCache(block_tokens=site.rule.block_tokens),
+        length=1,
         **site.allowance,
     )
 
@@ -243,13 +281,16 @@ def _forward_peak(site: _Site) -> Size:
 def _exchange_buffers(site: _Site) -> Size:
     """One send and one receive buffer of the gathered tokens, where tokens are exchanged at all."""
     degrees = site.degrees
-    if site.model.experts is None:
+    if site.model.experts is None or site.rule.reserve is not None:
         return 0.0
     gathered = site.limits.max_batched_tokens * degrees.dp * site.model.hidden * site.model.activation_bytes
     exchanged = (np.asarray(degrees.dp) > 1) | (degrees.home != "folded")
     return np.where(exchanged, 2 * gathered / degrees.edp, 0.0)
 
 
-def _runtime(rule: MemoryRule, degrees: Degrees) -> Size:
+def _runtime(site: _Site) -> Size:
+    rule, degrees = site.rule, site.degrees
+    if rule.reserve is not None:
+        return rule.reserve(degrees, site.model, site.device, site.limits) - _forward_peak(site)
     alone = np.asarray(degrees.tp * degrees.dp * degrees.pp) == 1
     return np.where(alone, rule.runtime_bytes_alone, rule.runtime_bytes_grouped)

@@ -122,9 +122,9 @@ def price(
         used_bytes=_largest(memory.used for memory in memories),
         over_budget_bytes=_largest(memory.over_budget for memory in memories),
         kv_sequences=-_largest(
-            -memory.kv_tokens(engine.memory.block_tokens) / workload.max_model_len
+            -memory.kv_tokens(workload.max_model_len) / workload.max_model_len
             for memory in memories
-            if memory.role != "experts"
+            if memory.keeps_kv
         ),
     )
 

@@ -94,15 +94,18 @@ class MemoryRule:
     stated_of: what a utilisation is of when somebody states it, where that differs from the default's.
     activation_bytes_per_token: an engine that reserves for activations by a constant a batched token,
     whatever the model, states it here.
+    reserve(degrees, model, device, limits): an engine that keeps so many bytes beside weights and KV, by a
+    formula of its own, states it here: activations, runtime and buffers are within it.
     """
 
     utilisation: float
     of: Literal["device", "free", "static"] = "device"
     stated_of: Literal["static"] | None = None
-    runtime_bytes_alone: float
-    runtime_bytes_grouped: float
+    runtime_bytes_alone: float = 0.0
+    runtime_bytes_grouped: float = 0.0
     sampler_bytes_per_logit: float
     activation_bytes_per_token: float | None = None
+    reserve: Callable[[Degrees, ModelSpec, Device, SchedulerLimits], Size] | None = None
     limits: tuple[SchedulerLimits, ...]
     """Largest devices first; the last row holds for every device."""
     block_tokens: int

@@ -23,11 +23,12 @@ from shardwright.engine.rules import (
     no_expert_copies,
     redundant_need_ep,
 )
+from shardwright.engine.sglang_reserve import ACTIVATION_BYTES_PER_TOKEN, reserved_bytes
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import first_stages
 from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
-from shardwright.units import GIB, MIB
+from shardwright.units import GIB
 
 VERSION = "0.5.23"
 WIDTHS = "SGLang 0.5.23, runtime_context.py:73,137-160,295-313"
@@ -177,10 +178,9 @@ DIALECT = Dialect(
 MEMORY = MemoryRule(
     utilisation=1.0,
     stated_of="static",
-    runtime_bytes_alone=1616 * MIB,
-    runtime_bytes_grouped=3024 * MIB,
     sampler_bytes_per_logit=0.0,
-    activation_bytes_per_token=1.5 * MIB,
+    activation_bytes_per_token=ACTIVATION_BYTES_PER_TOKEN,
+    reserve=reserved_bytes,
     limits=(
         SchedulerLimits(from_bytes=160 * GIB, max_batched_tokens=16384, max_sequences=2048),
         SchedulerLimits(from_bytes=60 * GIB, max_batched_tokens=8192, max_sequences=2048),
@@ -189,11 +189,9 @@ MEMORY = MemoryRule(
     ),
     block_tokens=1,
     source=(
-        "SGLang 0.5.23, arg_groups/memory_hook.py:78-338: mem_fraction_static leaves 512 MiB, 1.5 MiB a "
-        "token of chunked prefill, 128 MiB a GPU of a copy and the CUDA graphs (2 MiB a sequence, 8 MiB a "
-        "prefill size). Assumed: the tier of 60 to 160 GiB, with 1 GPU (256 sequences) and with 8 (512); "
-        "attention DP reserves more. max_sequences: the least of mem_cache/kv_cache_configurator.py:3124. "
-        "Page of 1 token: an assumption, attention back ends choose 1 to 128"
+        "SGLang 0.5.23, arg_groups/memory_hook.py:78-399, see engine/sglang_reserve.py. max_sequences: the "
+        "least of mem_cache/kv_cache_configurator.py:3124. Page of 1 token: an assumption, attention back "
+        "ends choose 1 to 128"
     ),
 )
 

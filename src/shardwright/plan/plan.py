@@ -9,7 +9,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.record import Record
 from shardwright.units import Estimate
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Figures(Record):
@@ -30,10 +30,11 @@ class Figures(Record):
 
 
 class MemoryRow(Record):
-    """Bytes on the fullest rank of one role in one kind of stage."""
+    """Bytes on the fullest rank of one role in one kind of stage. rank: the first that holds so much."""
 
     role: str
     stage: str
+    rank: int
     dense_weights: float
     expert_weights: float
     embedding: float

@@ -103,7 +103,9 @@ def _memory(audit: CommandAudit) -> Document:
         return ()
     length = audit.deployment.workload.max_model_len
     held = (
-        f"In all {room.tokens:,} tokens of KV: {room.requests:,.1f} requests of {length:,} tokens at once."
+        f"In all {room.tokens:,} tokens of KV: {room.requests:,.1f} requests of {length:,} tokens at once. "
+        f"Of this load {counted(room.batch, 'sequence')} fit; the longest request that fits has "
+        f"{counted(room.max_model_len, 'token')}."
         if room.weights_fit
         else "The weights do not fit, so there is no KV cache."
     )

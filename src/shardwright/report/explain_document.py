@@ -12,6 +12,7 @@ from shardwright.report.pool_blocks import (
     targets_table,
     time_blocks,
 )
+from shardwright.report.room_blocks import room_blocks
 from shardwright.report.words import FAMILIES, MET, MISSED, signed_seconds, verdict_on
 from shardwright.search.engine import engine_of
 from shardwright.search.explain import Explanation
@@ -37,6 +38,7 @@ def explain_document(found: Explanation) -> Document:
         *_comparison(found),
         Heading("Memory"),
         *memory_blocks(deployment, pool),
+        *room_blocks(deployment, found.room),
         *assumptions(deployment),
     )
 

@@ -5,7 +5,16 @@ from shardwright.engine.engine import Breach
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Alternative, MemoryRow, Pool, TargetCheck
-from shardwright.report.document import Bullets, Document, Heading, Item, Paragraph, columns, table
+from shardwright.report.document import (
+    Bullets,
+    ColumnKind,
+    Document,
+    Heading,
+    Item,
+    Paragraph,
+    columns,
+    table,
+)
 from shardwright.report.words import (
     FAMILIES,
     MET,
@@ -173,7 +182,10 @@ def memory_blocks(deployment: Deployment, pool: Pool) -> Document:
     rows.append(("  as tokens", *(_or_none(row, f"{row.kv_capacity_tokens:,}") for row in pool.memory)))
     fits = [_or_none(row, f"{row.kv_capacity_tokens / length:,.1f}") for row in pool.memory]
     rows.append((f"  as sequences of {length:,}", *fits))
-    heads = columns("part of a GPU", *((f"{row.role}, {row.stage}", "number") for row in pool.memory))
+    ranks: list[tuple[str, ColumnKind]] = [
+        (f"rank {row.rank}: {row.role}, {row.stage}", "number") for row in pool.memory
+    ]
+    heads = columns("part of a GPU", *ranks)
     room = (
         f"Each attention rank has room for {pool.kv_sequences:,.1f} sequences of {length:,} tokens "
         f"and serves {counted(pool.sequences_per_rank, 'sequence')} of this load."

@@ -127,12 +127,18 @@ def with_copies(single: Candidates, *, max_gpus: int, max_dp: int, cluster: Clus
 
     Raises InputError when there are more than MAX_ROWS.
     """
-    placed = copies_that_fit(single.num_gpus, cluster.nodes, cluster.gpus_per_node, cluster.nodes_per_domain)
-    room = np.minimum(np.minimum(max_gpus // single.num_gpus, placed), max_dp // single.dp)
+    room = np.minimum(most_copies(single, max_gpus=max_gpus, cluster=cluster), max_dp // single.dp)
     _check_rows(int(room.sum()), max_gpus)
     index = np.repeat(np.arange(len(room)), room)
     copies = np.arange(len(index)) - np.repeat(np.cumsum(room) - room, room) + 1
     return replace(single.where(index), copies=copies)
+
+
+def most_copies(single: Candidates, *, max_gpus: int, cluster: Cluster) -> Ints:
+    """How many copies of each layout up to `max_gpus` GPUs of the cluster hold."""
+    placed = copies_that_fit(single.num_gpus, cluster.nodes, cluster.gpus_per_node, cluster.nodes_per_domain)
+    most: Ints = np.minimum(max_gpus // single.num_gpus, placed)
+    return most
 
 
 def _pairs(tensor_degrees: Ints, limit: int, max_dp: int) -> tuple[Ints, Ints]:

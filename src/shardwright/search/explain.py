@@ -12,6 +12,7 @@ from shardwright.search.choices import Choice, choices
 from shardwright.search.choose import Ranking
 from shardwright.search.obstacles import obstacles
 from shardwright.search.pool import build_pool, check_targets
+from shardwright.search.room import Room, room_of
 from shardwright.search.search import NoLayoutError, alternative, nothing_fits, pick, ranked
 from shardwright.search.table import Table
 from shardwright.search.timing import time_layout
@@ -47,6 +48,8 @@ class Explanation(Record):
     """Place among the layouts that fit, from 1; None when it is not among them."""
     num_fitting: int
     cure: Cure | None
+    room: Room
+    """What fits the layout, and what would make room for more."""
 
     @property
     def sound(self) -> bool:
@@ -86,6 +89,7 @@ def explain(deployment: Deployment, layout: Layout | None = None) -> Explanation
         rank=None if own is None else own + 1,
         num_fitting=len(ranking.order),
         cure=None if sound else _cure(deployment, layout, table, ranking, own),
+        room=room_of(deployment, layout),
     )
 
 

@@ -5,6 +5,8 @@ import numpy as np
 from shardwright.cost.interval import interval
 from shardwright.cost.memory import RankMemory
 from shardwright.cost.step import Seconds
+from shardwright.engine.engine import engine_grid
+from shardwright.layout.grid import Grid
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
@@ -23,6 +25,7 @@ def build_pool(deployment: Deployment, layout: Layout, timing: Timing) -> Pool:
     """The layout, in the schedule and at the price of `timing`, as a pool of the plan."""
     engine, cost, schedule = engine_of(deployment), timing.price, timing.step.schedule
     starter = starter_of(deployment, layout)
+    grid = engine_grid(engine, layout)
     command: tuple[str, ...] = ()
     if starter.command is not None and layout.home == "folded":
         length = deployment.workload.max_model_len
@@ -38,7 +41,7 @@ def build_pool(deployment: Deployment, layout: Layout, timing: Timing) -> Pool:
         figures=figures(deployment, layout, timing),
         tried=timing.tried,
         seconds_by_family={name: float(seconds) for name, seconds in cost.decode.families.items()},
-        memory=tuple(_memory_row(row, engine.memory.block_tokens) for row in cost.memories),
+        memory=tuple(_memory_row(row, grid) for row in cost.memories),
         kv_sequences=float(cost.kv_sequences),
         command=command,
     )
@@ -57,6 +60,7 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     communication = _largest_family({n: s for n, s in cost.decode.families.items() if n in COMMUNICATION})
     used = float(cost.used_bytes)
     fullest = max(cost.memories, key=lambda row: float(row.used))
+    grid = engine_grid(engine_of(deployment), layout)
     loose = float(fullest.activations + fullest.sampler + fullest.buffers + fullest.runtime)
     return Figures(
         step_s=around(client.step_s),
@@ -75,7 +79,7 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
             value=used,
             low=used - loose * (1 - 1 / MEMORY_SPREAD),
             high=used + loose * (MEMORY_SPREAD - 1),
-            binds=f"{fullest.role}, {fullest.stage} stage",
+            binds=f"rank {fullest_rank(fullest, grid)}, {fullest.role}, {fullest.stage} stage",
             basis="weights and KV exact, the engine's own share by its memory rule",
         ),
     )
@@ -126,7 +130,14 @@ def check_targets(targets: Targets, predicted: Figures) -> tuple[TargetCheck, ..
     )
 
 
-def _memory_row(memory: RankMemory, block_tokens: int) -> MemoryRow:
+def fullest_rank(memory: RankMemory, grid: Grid) -> int:
+    """The first rank of the role in the stage, by the engine's numbers: the first ones hold the most."""
+    if memory.role == "experts":
+        return int(grid.expert_ranks[0, memory.first_stage, 0, 0, 0])
+    return int(grid.attention_ranks[0, memory.first_stage, 0, 0])
+
+
+def _memory_row(memory: RankMemory, grid: Grid) -> MemoryRow:
     parts = {
         name: float(getattr(memory, name))
         for name in (
@@ -144,10 +155,10 @@ def _memory_row(memory: RankMemory, block_tokens: int) -> MemoryRow:
             "kv_bytes_per_token",
         )
     }
-    keeps_kv = float(memory.kv_bytes_per_token) > 0
     return MemoryRow(
         role=memory.role,
         stage=memory.stage,
+        rank=fullest_rank(memory, grid),
         **parts,
-        kv_capacity_tokens=int(memory.kv_tokens(block_tokens)) if keeps_kv else 0,
+        kv_capacity_tokens=int(memory.kv_tokens()) if memory.keeps_kv else 0,
     )

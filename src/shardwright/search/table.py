@@ -1,6 +1,6 @@
 """All legal layouts priced: one row a layout, in arrays."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,28 +70,36 @@ class Table:
         raise IndexError(row)
 
 
-def price_all(deployment: Deployment, engine: Engine, *, max_gpus: int) -> Table:
-    """Every layout of up to `max_gpus` GPUs that the engine can run, priced under the deployment's load."""
-    model, cluster, workload = deployment.model, deployment.cluster, deployment.workload
-    legal, prices, hopes, unsettled, illegal = [], [], [], [], _Illegal()
+def legal_copies(
+    deployment: Deployment, engine: Engine, *, max_gpus: int, illegal: "Illegal"
+) -> Iterator[Candidates]:
+    """Every layout of one copy on up to `max_gpus` GPUs that the engine can run; `illegal` notes the rest."""
+    model = deployment.model
     for single in single_copies(
         max_gpus=max_gpus,
         max_pp=model.num_layers,
         tensor_degrees=_divisors(model.attention.num_heads),
-        max_dp=workload.batch,
+        max_dp=deployment.workload.batch,
         has_experts=model.experts is not None,
         homes=engine.homes,
     ):
         keeps = np.ones(len(single), dtype=bool)
         for rule in engine.rules:
-            excess = np.asarray(rule.breach(single, model, cluster), dtype=float)
+            excess = np.asarray(rule.breach(single, model, deployment.cluster), dtype=float)
             excess = np.broadcast_to(excess, keeps.shape)
             illegal.note(rule, single, excess)
             keeps &= excess <= 0
         keeps &= ~_is_copies_in_disguise(single)
-        if not keeps.any():
-            continue
-        batch = with_copies(single.where(keeps), max_gpus=max_gpus, max_dp=workload.batch, cluster=cluster)
+        if keeps.any():
+            yield single.where(keeps)
+
+
+def price_all(deployment: Deployment, engine: Engine, *, max_gpus: int) -> Table:
+    """Every layout of up to `max_gpus` GPUs that the engine can run, priced under the deployment's load."""
+    model, cluster, workload = deployment.model, deployment.cluster, deployment.workload
+    legal, prices, hopes, unsettled, illegal = [], [], [], [], Illegal()
+    for single in legal_copies(deployment, engine, max_gpus=max_gpus, illegal=illegal):
+        batch = with_copies(single, max_gpus=max_gpus, max_dp=workload.batch, cluster=cluster)
         legal.append(batch)
         layers = engine.stages(model.num_layers, single.pp)
         cost = price(model, engine, cluster, workload, batch, layers)
@@ -149,7 +157,7 @@ def _is_copies_in_disguise(single: Candidates) -> NDArray[np.bool_]:
     return whole_groups & (single.edp > 1)
 
 
-class _Illegal:
+class Illegal:
     """For each rule: how many layouts break it, and the one that comes nearest to keeping it."""
 
     def __init__(self) -> None:

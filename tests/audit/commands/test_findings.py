@@ -113,7 +113,8 @@ def test_experts_are_divided_by_ep(ranks: int) -> None:
 
 
 def test_mla_is_not_divided_by_tp() -> None:
-    texts = (f"{SGLANG} --tp 8", f"{SGLANG} --tp 8 --attn-dp-size 8")
+    static = f"{SGLANG} --tp 8 --mem-fraction-static 0.85"
+    texts = (static, f"{static} --attn-dp-size 8")
     by_tp, by_dp = (examined(text, "H200") for text in texts)
     whole = kv_bytes_per_token(find_model(DEEPSEEK))
     for subject in (by_tp, by_dp):

@@ -1,7 +1,6 @@
 """The load that a command is priced under: as stated, else what its own limits and its KV cache allow."""
 
-import numpy as np
-
+from shardwright.cost.room import most_sequences
 from shardwright.engine.commands.reading import Arguments
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
@@ -67,11 +66,7 @@ def _batch(deployment: Deployment, layout: Layout, arguments: Arguments) -> tupl
     cost = price_layout(
         deployment.model_copy(update={"workload": work.model_copy(update={"batch": ranks})}), layout
     )
-    block = engine.memory.block_tokens
-    each = -(-(work.input_tokens + work.output_tokens) // block) * block
-    held = min(
-        int(np.asarray(row.kv_tokens(block)) // each) for row in cost.memories if row.role != "experts"
-    )
+    held = max(0, most_sequences(cost.memories, work.input_tokens + work.output_tokens))
     limit = engine.memory.limits_on(deployment.cluster.device).max_sequences
     given = arguments.stated("max_sequences")
     wanted, why = (

@@ -31,7 +31,8 @@ class CommandFinding(Record):
 class Capacity(Record):
     """What the KV cache holds. tokens, requests: over all attention ranks of all copies.
 
-    requests: of the longest length. rank_tokens, rank_requests: on one attention rank.
+    requests: of the longest length. rank_tokens, rank_requests: on one attention rank. batch: sequences of
+    the load that fit. max_model_len: the longest request that fits, up to the model's positions.
     """
 
     rank_tokens: int
@@ -40,6 +41,8 @@ class Capacity(Record):
     requests: float
     weights_fit: bool
     request_fits: bool
+    batch: int
+    max_model_len: int
 
 
 class FlagChange(Record):

@@ -13,6 +13,7 @@ from shardwright.audit.commands.load import with_load
 from shardwright.audit.commands.record import Capacity
 from shardwright.audit.commands.surroundings import deployment_around, model_of
 from shardwright.cost.price import Price
+from shardwright.cost.room import longest_sequence, most_sequences
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.commands.reading import Arguments, read_arguments
 from shardwright.engine.commands.script import Invocation
@@ -92,9 +93,10 @@ class CommandSubject:
     def capacity(self) -> Capacity:
         """What the KV cache holds."""
         ranks = self.the_layout.dp * self.the_layout.copies
-        block, length = self.engine.memory.block_tokens, self.deployment.workload.max_model_len
-        rows = [row for row in self.price.memories if row.role != "experts"]
-        tokens = int(min(float(np.asarray(row.kv_tokens(block))) for row in rows))
+        work, memories = self.deployment.workload, self.price.memories
+        length = work.max_model_len
+        tokens = int(min(float(np.asarray(row.kv_tokens(length))) for row in memories if row.keeps_kv))
+        held = max(0, most_sequences(memories, work.input_tokens + work.output_tokens))
         return Capacity(
             rank_tokens=tokens,
             tokens=tokens * ranks,
@@ -102,6 +104,8 @@ class CommandSubject:
             requests=tokens / length * ranks,
             weights_fit=all(float(np.asarray(row.left_for_kv)) > 0 for row in self.price.memories),
             request_fits=tokens >= length,
+            batch=held * ranks,
+            max_model_len=longest_sequence(memories, self.model.max_positions),
         )
 
 
