@@ -1,5 +1,7 @@
 """The catalog against what the publishers print."""
 
+from pathlib import Path
+
 import pytest
 
 from shardwright.errors import InputError
@@ -84,3 +86,9 @@ def test_a_near_miss_is_told_its_neighbour(name: str, hint: str) -> None:
     with pytest.raises(InputError, match=hint) as caught:
         find_model(name)
     assert (caught.value.field, caught.value.value) == ("model", name)
+
+
+def test_the_readme_says_how_many_were_held_against_a_copy() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    held = [entry for entry in catalog_entries().values() if entry.get("held_against")]
+    assert f"{len(held)} of the {len(catalog_entries())} models" in readme
