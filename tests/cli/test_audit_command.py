@@ -76,6 +76,7 @@ def test_what_stops_it_is_status_1() -> None:
         ((COMMAND,), "--gpu: None is not allowed; expected --gpu, such as H100-SXM-80GB"),
         ((COMMAND, "--gpu", "H900"), "H900"),
         ((COMMAND, *GPUS[:3], "0"), "--gpus: 0"),
+        ((COMMAND, *GPUS, "--hosts", "a,b"), "--hosts: 'a,b' is not allowed; expected --gpus"),
         ((COMMAND, *GPUS[:3], "12"), "--gpus: 12 is not allowed; expected up to 8, or whole nodes of 8"),
         (
             (COMMAND, *GPUS, "--layout", "tp8"),

@@ -104,3 +104,18 @@ def test_bad_input_is_one_message_and_2(arguments: tuple[str, ...], message: str
     outcome = shardwright("graph", *arguments)
     assert outcome.status == 2 and message in outcome.err and "Traceback" not in outcome.err
     assert outcome.out == ""
+
+
+def test_an_overlap_that_the_engine_lacks_is_said() -> None:
+    layout = ("--layout", "tp2.dp2.pp2/ep4", "--order", "overlapped")
+    lacking = shardwright("graph", REFERENCE, *layout)
+    assert lacking.status == 0 and "vLLM offers no overlap for tp2.dp2.pp2/ep4" in lacking.err
+    ours = shardwright("graph", REFERENCE, *layout, "--engine", "any")
+    assert "offers no overlap" not in ours.err
+    found = StepGraph.model_validate_json(
+        shardwright(
+            "graph", REFERENCE, "--layout", "dp8/ep8", "--order", "overlapped", "--micro-batches", "2"
+        ).out
+    )
+    assert found.schedule.order in ("pipelined", "overlapped")
+    assert found.schedule.hides == "exchanges" and found.schedule.exchange == "all_to_all"

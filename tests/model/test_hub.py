@@ -126,6 +126,12 @@ def test_a_config_of_the_hub_that_is_not_modelled_is_refused(hub: Hub) -> None:
         find_model("someone/Next", look_up=True)
 
 
+@pytest.mark.parametrize("name", ["foo/bar--baz", "foo/bar-", "foo/bar.git"])
+def test_a_name_that_the_hub_refuses_is_one_message(name: str) -> None:
+    with pytest.raises(InputError, match="a hub id OWNER/NAME"):
+        find_model(name, look_up=True)
+
+
 @pytest.mark.parametrize(
     ("name", "is_one"),
     [

@@ -6,7 +6,7 @@ from typing import Any
 
 from shardwright.audit.commands.audit import audit_command
 from shardwright.audit.commands.record import CommandAudit
-from shardwright.audit.commands.surroundings import GPUS_PER_NODE
+from shardwright.audit.commands.surroundings import node_gpus
 from shardwright.cli.inputs import TARGET_OPTIONS, WORKLOAD_OPTIONS
 from shardwright.engine.commands.script import MAX_CHARACTERS
 from shardwright.errors import InputError
@@ -48,6 +48,8 @@ def audit_of_command(
     for name in ("layout", "engine"):
         if name in given:
             raise InputError(f"--{name}", given[name], "nothing beside a command, which says that itself")
+    if "hosts" in given:
+        raise InputError("--hosts", given["hosts"], "--gpus and --gpus-per-node beside a command")
     file = YamlFile(beside) if beside is not None else None
     try:
         surroundings = _surroundings(file.values if file else {}, given)
@@ -69,7 +71,8 @@ def _surroundings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
         kept = {k: v for k, v in old.items() if k != "nodes"} if isinstance(old, dict) else {}
         found["cluster"] = kept | cluster
     elif isinstance(found.get("cluster"), dict):
-        found["cluster"] = {"nodes": 1, "gpus_per_node": GPUS_PER_NODE, **found["cluster"]}
+        usual = node_gpus(found["cluster"].get("gpu"))
+        found["cluster"] = {"nodes": 1, "gpus_per_node": usual, **found["cluster"]}
     for section, options in (("workload", WORKLOAD_OPTIONS), ("targets", TARGET_OPTIONS)):
         own = {name: given[name] for flag, _ in options if (name := flag[2:].replace("-", "_")) in given}
         before = found.get(section) or {}

@@ -19,7 +19,7 @@ from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.file import PLAN_FILE, read_plan, write_bytes, write_text
 from shardwright.search.engine import engine_of
-from shardwright.search.timing import num_sequences, time_layout
+from shardwright.search.timing import num_sequences, offered, overlapped, time_layout
 from shardwright.steps.load import decode_load
 from shardwright.units import format_seconds
 
@@ -77,7 +77,15 @@ def command(
     asked = {"order": order, "micro_batches": micro_batches, "near_ranks": near_ranks, "batched": batched}
     changed = {name: value for name, value in asked.items() if value}
     _check(deployment, split, micro_batches, near_ranks or 1)
-    schedule = _planned(plan, deployment, split).model_copy(update=changed)
+    schedule = _planned(plan, deployment, split)
+    if order == "overlapped" != schedule.order:
+        schedule = overlapped(deployment, split, 1).model_copy(
+            update={"micro_batches": schedule.micro_batches}
+        )
+        if not any(one.order == order for one in offered(deployment, split)):
+            lacks = f"{engine_of(deployment).title} offers no overlap for {format_layout(split)}"
+            click.echo(f"{lacks}: timed as if it did", err=True)
+    schedule = schedule.model_copy(update=changed)
     model, runs_on = deployment.model, engine_of(deployment)
     load = decode_load(model, split, deployment.workload, schedule.micro_batches)
     timeline = step_timeline(model, runs_on, deployment.cluster, split, load, schedule, num_steps=steps)

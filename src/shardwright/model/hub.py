@@ -58,9 +58,14 @@ def _download(name: str, file: str, otherwise: str) -> Path:
         raise InputError("model", name, f"a model of the hub that this user sees, or {otherwise}") from error
     except errors.RemoteEntryNotFoundError as error:
         raise InputError("model", name, f"a model of the hub with {file}") from error
+    except errors.HFValidationError as error:
+        raise InputError("model", name, f"a hub id OWNER/NAME, or {otherwise}") from error
     except Exception as error:  # a network fails in many ways, and the cache may do without it
         return _from_cache(name, file, otherwise, " ".join(str(error).split()))
-    return Path(hub.hf_hub_download(name, file, etag_timeout=TIMEOUT_S))
+    try:
+        return Path(hub.hf_hub_download(name, file, etag_timeout=TIMEOUT_S))
+    except Exception as error:  # between the look and the file, or on a full disk
+        return _from_cache(name, file, otherwise, " ".join(str(error).split()))
 
 
 def _from_cache(name: str, file: str, otherwise: str, reason: str) -> Path:

@@ -7,6 +7,9 @@ from shardwright.model.fields import Fields
 EVERY_LINEAR = "Linear"
 """The class name that stands for all linear layers (compressed-tensors)."""
 
+REPEATED_GROUP = re.compile(r"\)[*+{]")
+"""What can make a match take time without end; lists of modules have no use for it."""
+
 
 class Patterns:
     """Which module names a list speaks of.
@@ -28,9 +31,11 @@ class Patterns:
                         re.compile(text[3:])
                     except (re.error, OverflowError, RecursionError):
                         fields.refuse(key, f"regular expressions after 're:', which {text!r} is not")
+                    if REPEATED_GROUP.search(text):
+                        fields.refuse(key, f"expressions without repeated groups, which {text!r} has")
                     whole.append(f"(?:{text[3:]})")
                 elif text != EVERY_LINEAR:
-                    runs.append(re.escape(text).replace(r"\*", ".*"))
+                    runs.append(re.escape(re.sub(r"\*+", "*", text)).replace(r"\*", ".*"))
         self._whole = [re.compile(text) for text in whole]
         self._run = re.compile(rf"(?:.*\.)?(?:{'|'.join(runs)})(?:\..*)?") if runs else None
 

@@ -1,5 +1,7 @@
 """The change that pays most: what it changes, that its command makes its layout, and what it gains."""
 
+from pathlib import Path
+
 import pytest
 
 from shardwright.audit.commands.audit import audit_command
@@ -77,3 +79,21 @@ def test_where_nothing_fits_there_is_none() -> None:
     assert audit.deployment.assumptions[-1].startswith(
         "No better layout was found: no layout of up to 1 GPUs fits"
     )
+
+
+def test_what_it_keeps_stands_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("max-model-len: 4096\ntensor-parallel-size: 8\n")
+    text = (
+        "HF_HOME=/a vllm serve Qwen/Qwen3-30B-A3B --config c.yaml --no-enable-prefix-caching "
+        "--api-key=-k --port 9 --eplb-config.window_size 10"
+    )
+    audit = audit_command(text, {"cluster": {"gpu": "H100", "gpus": 8}}, folder=tmp_path)
+    assert audit.change is not None
+    kept = "--no-enable-prefix-caching --api-key=-k --port 9 --eplb-config.window_size 10 --config c.yaml"
+    assert kept in audit.change.command
+    assert ("-tp", "8") in {(row.flag, row.now) for row in audit.change.flags}
+
+
+def test_gpus_of_a_node_are_those_of_the_device() -> None:
+    audit = audited("vllm serve Qwen/Qwen3-30B-A3B -tp 8", "GB200", gpus=8)
+    assert (audit.deployment.cluster.nodes, audit.deployment.cluster.gpus_per_node) == (2, 4)

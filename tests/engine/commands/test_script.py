@@ -79,6 +79,12 @@ def test_no_command_is_named_with_what_is_looked_for(text: str) -> None:
         found(text)
 
 
+def test_variables_that_double_without_end() -> None:
+    lines = ["A=aaaaaaaaaa", *["A=$A$A"] * 60, "vllm serve $A"]
+    with pytest.raises(InputError, match="variables that fill in to at most"):
+        found("\n".join(lines))
+
+
 def test_open_quote() -> None:
     with pytest.raises(InputError, match="quotes that close"):
         found("vllm serve 'M")

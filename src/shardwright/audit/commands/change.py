@@ -48,7 +48,8 @@ def best_change(subject: CommandSubject, *, runs: bool) -> Change | str:
     flags = flag_changes(subject, words, limit, num_commands)
     same = subject.layout == layout
     metric, gain = (None, None) if subject.layout is None or not runs else _gain(subject, plan)
-    command = (*subject.invocation.entry, *_kept(subject, words, limit), *words, *limit)
+    before = _environment(subject, words, limit)
+    command = (*before, *subject.invocation.entry, *_kept(subject, words, limit), *words, *limit)
     return Change(
         layout=pool.layout,
         pool=pool.model_copy(update={"command": command}),
@@ -133,14 +134,26 @@ def _replaced(subject: CommandSubject, words: Sequence[str], limit: tuple[str, .
 
 
 def _kept(subject: CommandSubject, words: Sequence[str], limit: tuple[str, ...]) -> tuple[str, ...]:
-    """The words of the command that the new layout leaves as they are: its model, then flag by flag."""
+    """The words of the command that the new layout leaves as they stand: its model, its flags, its files.
+
+    A file stays: what the change decides goes before it on the command line of vLLM and SGLang; where a
+    file wins (TensorRT-LLM), or has a setting that the change leaves out, the list of changes names it.
+    """
     replaced = _replaced(subject, words, limit) | {"model"}
-    rows = [row for row in subject.arguments.given if row.sets not in replaced]
-    pairs = [(row.flag, row.value) for row in rows if not row.where]
-    pairs += [(row.flag, row.value) for row in subject.arguments.ignored if not row.where]
+    arguments = subject.arguments
+    given = [row.words for row in arguments.given if row.sets not in replaced and not row.where]
+    ignored = [row.words for row in arguments.ignored if not row.where]
+    kept = [word for words_of in (*given, *ignored) for word in words_of]
     flag = next((row.flag for row in subject.arguments.given if row.sets == "model"), MODEL)
     named = (subject.model.name,) if flag == MODEL else (flag, subject.model.name)
-    return (*named, *(word for pair in pairs for word in pair if word))
+    return (*named, *kept, *arguments.files)
+
+
+def _environment(subject: CommandSubject, words: Sequence[str], limit: tuple[str, ...]) -> tuple[str, ...]:
+    """What stands before the command: the variables that set what the change does not decide."""
+    replaced = _replaced(subject, words, limit)
+    rows = [row for row in subject.arguments.given if row.where == "environment" and row.sets not in replaced]
+    return ("env", *(f"{row.flag}={row.value}" for row in rows)) if rows else ()
 
 
 def _gain(subject: CommandSubject, plan: Plan) -> tuple[str, Estimate]:

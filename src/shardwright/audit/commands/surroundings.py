@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shardwright.cluster.catalog import find_device
+from shardwright.cluster.stated import AUTO
 from shardwright.engine.commands.reading import Arguments
 from shardwright.engine.commands.server import Server
 from shardwright.engine.tuning import Tuning
@@ -15,7 +17,14 @@ from shardwright.model.spec import ModelSpec
 from shardwright.plan.deployment import Deployment, resolve
 
 GPUS_PER_NODE = 8
-"""Of a cluster that nobody describes."""
+"""Of a device of one's own, which says nothing of its nodes."""
+
+
+def node_gpus(gpu: object) -> int:
+    """GPUs of a node as the device is sold. Raises InputError for a name that is not known."""
+    return (
+        find_device(gpu, field="--gpu").node_gpus if isinstance(gpu, str) and gpu != AUTO else GPUS_PER_NODE
+    )
 
 
 def model_of(arguments: Arguments, surroundings: Mapping[str, Any], folder: Path) -> ModelSpec:
@@ -105,7 +114,7 @@ def _cluster(
     stated = given.get("gpus")
     wanted = stated or layout.num_gpus
     nodes = arguments.settings.get("nodes", 1)
-    per_node = given.get("gpus_per_node") or min(wanted, GPUS_PER_NODE)
+    per_node = given.get("gpus_per_node") or min(wanted, node_gpus(given["gpu"]))
     if isinstance(nodes, int) and nodes > 1 and "gpus_per_node" not in given and wanted % nodes == 0:
         per_node = wanted // nodes
     nodes = -(-wanted // per_node)

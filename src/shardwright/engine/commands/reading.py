@@ -20,7 +20,10 @@ leaves the setting as it is."""
 
 
 class Given(Record):
-    """One flag as the command gives it. where: '' for the command itself, else a file or the environment."""
+    """One flag as the command gives it. where: '' for the command itself, else a file or the environment.
+
+    words: as they stand there, or as they would on a command line of its own.
+    """
 
     flag: str
     value: str
@@ -28,16 +31,18 @@ class Given(Record):
     sets: str
     where: str = ""
     source: str = ""
+    words: tuple[str, ...] = ()
 
 
 class Ignored(Record):
-    """One flag or word that sets nothing. instead: what does the same in this version."""
+    """One flag or word that sets nothing. instead: what does the same in this version. words: as in Given."""
 
     flag: str
     value: str
     why: Why
     instead: str = ""
     where: str = ""
+    words: tuple[str, ...] = ()
 
 
 class Ambiguous(Record):
@@ -50,12 +55,13 @@ class Ambiguous(Record):
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a command sets. The last of several values counts."""
+    """What a command sets. The last of several values counts. files: the words that name its files."""
 
     settings: Mapping[str, Value]
     given: tuple[Given, ...]
     ignored: tuple[Ignored, ...]
     ambiguous: tuple[Ambiguous, ...]
+    files: tuple[str, ...] = ()
 
     def stated(self, name: str) -> Given | None:
         """The flag that made a setting."""
@@ -68,12 +74,13 @@ MODEL = "MODEL"
 
 @dataclass(frozen=True)
 class _Raw:
-    """A flag before its value is read. name: in full; written: as it stands there."""
+    """A flag before its value is read. name: in full; written: as it stands there; words: with its value."""
 
     name: str
     text: str | None
     written: str
     where: str = ""
+    words: tuple[str, ...] = ()
 
 
 def read_arguments(invocation: Invocation) -> Arguments:
@@ -106,11 +113,13 @@ def read_arguments(invocation: Invocation) -> Arguments:
                     sets=flag.sets,
                     where=raw.where,
                     source=flag.source,
+                    words=raw.words,
                 )
             )
         elif flag is not None or raw.name in server.gone or raw.where != "environment":
             ignored.append(_ignored(raw, flag, server))
-    return Arguments(settings, tuple(given), tuple(ignored), tuple(ambiguous))
+    files = tuple(word for raw in words if raw.name in server.files for word in raw.words)
+    return Arguments(settings, tuple(given), tuple(ignored), tuple(ambiguous), files)
 
 
 def _split(words: tuple[str, ...], server: Server, ambiguous: list[Ambiguous]) -> Iterator[_Raw]:
@@ -123,27 +132,27 @@ def _split(words: tuple[str, ...], server: Server, ambiguous: list[Ambiguous]) -
         if not _is_flag(word):
             name = "--model" if server.positional and not has_model else ""
             has_model = has_model or bool(name)
-            yield _Raw(name, word, MODEL if name else "")
+            yield _Raw(name, word, MODEL if name else "", words=(word,))
             continue
         written, equals, text = word.partition("=")
         name = _resolved(_plain(written, server), server, ambiguous, written)
         base = name.partition(".")[0]
         if server.negates and name.startswith("--no-") and f"--{name[5:]}" in full.switches:
-            yield _Raw(f"--{name[5:]}", "false", written)
+            yield _Raw(f"--{name[5:]}", "false", written, words=(word,))
         elif equals:
             if base in full.switches and name == base:
                 raise InputError(written, text, "no value: it is a switch")
-            yield _Raw(name, text, written)
+            yield _Raw(name, text, written, words=(word,))
         elif name in full.switches:
-            yield _Raw(name, None, written)
+            yield _Raw(name, None, written, words=(word,))
         elif not name.startswith("--") and name not in full.valued and name[:2] in full.valued:
-            yield _Raw(name[:2], name[2:], name[:2])  # -O3 is -O 3
+            yield _Raw(name[:2], name[2:], name[:2], words=(word,))  # -O3 is -O 3
         elif left and not _is_flag(left[0]):
-            yield _Raw(name, left.pop(0), written)
+            yield _Raw(name, left[0], written, words=(word, left.pop(0)))
         elif name in full.valued or name in {alias for flag in server.flags for alias in flag.names}:
             raise InputError(written, None, "a value behind it")
         else:
-            yield _Raw(name, None, written)
+            yield _Raw(name, None, written, words=(word,))
 
 
 def _is_flag(word: str) -> bool:
@@ -211,12 +220,12 @@ def _inner(raw: _Raw, value: Any) -> Iterator[_Raw]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _inner(_Raw(f"{raw.name}.{key}", None, f"{raw.written}.{key}", raw.where), inner)
-    elif isinstance(value, bool):
-        yield _Raw(raw.name, str(value).lower(), raw.written, raw.where)
-    elif isinstance(value, list):
-        yield _Raw(raw.name, ",".join(map(str, value)), raw.written, raw.where)
     elif value is not None:
-        yield _Raw(raw.name, str(value), raw.written, raw.where)
+        words = (raw.written, value if isinstance(value, str) else json.dumps(value, default=str))
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if isinstance(value, list):
+            text = ",".join(map(str, value))
+        yield _Raw(raw.name, text, raw.written, raw.where, words)
 
 
 def _text(flag: Flag, raw: _Raw) -> str:
@@ -242,4 +251,6 @@ def _ignored(raw: _Raw, flag: Flag | None, server: Server) -> Ignored:
         why = "no effect"
     elif not raw.where and raw.name and raw.name.partition(".")[0] not in known(server.engine).names:
         why = "unknown"
-    return Ignored(flag=raw.written, value=raw.text or "", why=why, instead=instead, where=raw.where)
+    return Ignored(
+        flag=raw.written, value=raw.text or "", why=why, instead=instead, where=raw.where, words=raw.words
+    )

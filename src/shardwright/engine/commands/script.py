@@ -107,7 +107,12 @@ def _assigned(words: list[str], variables: dict[str, str]) -> dict[str, str]:
 
 def _filled(word: str, variables: dict[str, str]) -> str:
     """$NAME and ${NAME} of known variables filled in; the others stay."""
-    return Template(word).safe_substitute(variables)
+    text = Template(word).safe_substitute(variables)
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(
+            "command", f"{word[:40]}...", f"variables that fill in to at most {MAX_CHARACTERS:,} characters"
+        )
+    return text
 
 
 def _commands(text: str) -> Iterator[list[str]]:
