@@ -98,17 +98,7 @@ def price(
         _prefill(model, workload, degrees, layers, wires, forms, chunks=chunks, busy_ranks=busy)
         for busy in (1, degrees.dp)
     )
-    memories = tuple(
-        rank_memories(
-            model,
-            engine,
-            cluster,
-            degrees,
-            layers,
-            sequences=sequences,
-            tokens_per_sequence=workload.input_tokens + workload.output_tokens,
-        )
-    )
+    memories = load_memories(model, engine, cluster, workload, degrees, layers)
     return Price(
         workload=workload,
         dp=degrees.dp,
@@ -132,6 +122,28 @@ def price(
 def served(price: Price, step_s: Size) -> Served:
     """What a client sees where a decode step takes `step_s` instead."""
     return _served(price.workload, price.dp, price.sequences, step_s, price.lone, price.full)
+
+
+def load_memories(
+    model: ModelSpec,
+    engine: Engine,
+    cluster: Cluster,
+    workload: Workload,
+    degrees: Degrees,
+    layers: tuple[int, ...],
+) -> tuple[RankMemory, ...]:
+    """The memory of each role in each kind of stage, the KV of a full house included."""
+    return tuple(
+        rank_memories(
+            model,
+            engine,
+            cluster,
+            degrees,
+            layers,
+            sequences=rank_sequences(workload, degrees),
+            tokens_per_sequence=workload.input_tokens + workload.output_tokens,
+        )
+    )
 
 
 def rank_sequences(workload: Workload, degrees: Degrees) -> Size:

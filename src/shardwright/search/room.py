@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from shardwright.cost.memory import rank_memories
-from shardwright.cost.price import rank_sequences
+from shardwright.cost.price import load_memories
 from shardwright.cost.room import longest_sequence, most_sequences, sequences_that_fit
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
@@ -76,17 +75,8 @@ def room_of(deployment: Deployment, layout: Layout) -> Room:
 def _fits(deployment: Deployment, layout: Layout) -> tuple[int, int]:
     """(most sequences of the load, tokens of the longest request)."""
     work = deployment.workload
-    memories = tuple(
-        rank_memories(
-            deployment.model,
-            engine_of(deployment),
-            deployment.cluster,
-            layout,
-            stage_layers(layout, deployment),
-            sequences=rank_sequences(work, layout),
-            tokens_per_sequence=work.input_tokens + work.output_tokens,
-        )
-    )
+    site = (deployment.model, engine_of(deployment), deployment.cluster, work)
+    memories = load_memories(*site, layout, stage_layers(layout, deployment))
     each = max(0, most_sequences(memories, work.input_tokens + work.output_tokens))
     return each * layout.dp * layout.copies, longest_sequence(memories, deployment.model.max_positions)
 
@@ -152,17 +142,7 @@ def roomiest(deployment: Deployment, max_gpus: int) -> Layout | None:
     chosen: Layout | None = None
     for single in legal_copies(deployment, engine, max_gpus=max_gpus, illegal=Illegal()):
         layers = engine.stages(deployment.model.num_layers, single.pp)
-        memories = tuple(
-            rank_memories(
-                deployment.model,
-                engine,
-                deployment.cluster,
-                single,
-                layers,
-                sequences=1,
-                tokens_per_sequence=length,
-            )
-        )
+        memories = load_memories(deployment.model, engine, deployment.cluster, work, single, layers)
         copies = most_copies(single, max_gpus=max_gpus, cluster=deployment.cluster)
         held = np.maximum(sequences_that_fit(memories, length), 0) * single.dp * copies
         row = int(np.lexsort((single.num_gpus * copies, -held))[0])
