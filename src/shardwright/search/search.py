@@ -15,7 +15,7 @@ from shardwright.search.obstacles import obstacles
 from shardwright.search.pool import build_pool, check_targets
 from shardwright.search.settle import settle
 from shardwright.search.table import Table, price_all
-from shardwright.search.timing import time_layout
+from shardwright.search.timing import Timing, time_layout
 from shardwright.units import GB, format_rate, format_seconds
 
 
@@ -39,6 +39,7 @@ def search(deployment: Deployment, *, num_alternatives: int = 5, exact_gpus: int
     return plan_for(
         deployment,
         table.layout(best),
+        timing=table.played.get(best),
         reason=_reason(deployment, table, ranking, best, alike),
         alternatives=tuple(alternative(deployment, table, ranking, row) for row in others),
         pareto=tuple(alternative(deployment, table, ranking, row) for row in pareto(table, ranking)),
@@ -88,14 +89,15 @@ def plan_for(
     layout: Layout,
     *,
     reason: str,
+    timing: Timing | None = None,
     alternatives: tuple[Alternative, ...] = (),
     pareto: tuple[Alternative, ...] = (),
     rejected: tuple[Rejected, ...] = (),
     num_priced: int = 1,
 ) -> Plan:
-    """The plan that runs `layout`."""
+    """The plan that runs `layout`. timing: how, where its schedules were tried already."""
     law, engine = constants(), engine_of(deployment)
-    timing = time_layout(deployment, layout)
+    timing = timing or time_layout(deployment, layout)
     pool = build_pool(deployment, layout, timing)
     targets = check_targets(deployment.targets, pool.figures)
     in_the_way = obstacles(deployment, layout, timing.price)

@@ -41,4 +41,4 @@ def _with(table: Table, row: int, timing: Timing) -> Table:
         columns[name][row] = figure
     unsettled = table.unsettled.copy()
     unsettled[row] = False
-    return replace(table, columns=columns, unsettled=unsettled)
+    return replace(table, columns=columns, unsettled=unsettled, played={**table.played, row: timing})

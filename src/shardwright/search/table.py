@@ -1,7 +1,7 @@
 """All legal layouts priced: one row a layout, in arrays."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Rejected
 from shardwright.record import Size
 from shardwright.search.candidates import ARRAYS, Candidates, single_copies, with_copies
-from shardwright.search.timing import NOTICEABLE
+from shardwright.search.timing import NOTICEABLE, Timing
 from shardwright.steps.forms import Forms
 
 Floats = NDArray[np.float64]
@@ -49,6 +49,8 @@ class Table:
     hopes: dict[str, Floats]
     unsettled: NDArray[np.bool_]
     illegal: tuple[Rejected, ...]
+    played: Mapping[int, Timing] = field(default_factory=dict)
+    """Rows whose schedules were played, and what came of it."""
 
     def __len__(self) -> int:
         return len(self.num_gpus)
