@@ -10,19 +10,24 @@ from shardwright.cost.collectives import (
     gather_seconds,
     transfer_seconds,
 )
-from shardwright.cost.compute import attention_seconds, experts_seconds, gemm_seconds, pnorm
+from shardwright.cost.compute import attention_seconds, experts_seconds
 from shardwright.cost.constants import constants
+from shardwright.cost.gemm import gemm_seconds
+from shardwright.cost.law import choose, pnorm
+from shardwright.cost.profile import read_profile
 from shardwright.steps.operation import AllReduce, Attention, Exchange, Gather, Gemm, GroupedExperts, Transfer
 from tests.samples import cluster
 
 H100 = cluster().device
 LAW = constants()
+PROFILE = read_profile("H100-SXM-80GB")
+GEMM = choose(PROFILE.gemm, "vllm", ("bf16",))
 # Rows of aiconfigurator-core 0.12.0 (H100, vLLM 0.24.0, bf16; NCCL 2.29.2).
 
 
 def test_gemm_row() -> None:
     row = Gemm(name="", m=16, n=4096, k=4096, weight_dtype="bf16", weight_bytes=2)
-    assert float(gemm_seconds(row, H100, LAW)) == pytest.approx(15.5e-6, rel=0.05)
+    assert float(gemm_seconds(row, H100, GEMM)) == pytest.approx(15.5e-6, rel=0.05)
 
 
 def test_decode_attention_row() -> None:
@@ -64,6 +69,8 @@ def wires(nodes: float) -> Wires:
     site = cluster(nodes=4)
     return Wires(
         cluster=site,
+        profile=PROFILE,
+        kernels="vllm",
         law=LAW.collective_for(site.device.name),
         nodes=dict.fromkeys(("tp", "dp", "ep", "etp", "exchange", "pp"), nodes),
     )

@@ -12,6 +12,8 @@ import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cost.constants import CollectiveConstants
+from shardwright.cost.profile import Profile
+from shardwright.engine.engine import Kernels
 from shardwright.record import Size
 from shardwright.steps.operation import AllReduce, Exchange, Gather, Transfer
 
@@ -20,9 +22,11 @@ US = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Wires:
-    """The links of a cluster, and how many nodes the groups of each axis touch at most."""
+    """The links of a cluster, how many nodes the groups of each axis touch at most, and what prices them."""
 
     cluster: Cluster
+    profile: Profile
+    kernels: Kernels
     law: CollectiveConstants
     nodes: dict[str, Size]
 

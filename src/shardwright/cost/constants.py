@@ -8,16 +8,6 @@ import yaml
 from shardwright.record import Record
 
 
-class GemmConstants(Record):
-    """Of one operand width. eq: efficiency of quantising the activations; None where they are not."""
-
-    t0: float
-    ec: float
-    em: float
-    k0: float
-    eq: float | None = None
-
-
 class DecodeConstants(Record):
     t0: float
     wave: float
@@ -71,7 +61,6 @@ class Constants(Record):
     date: str
     padding_rows: int
     power: float
-    gemm: dict[str, GemmConstants]
     decode: DecodeConstants
     prefill: PrefillConstants
     latent: DecodeConstants

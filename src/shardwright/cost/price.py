@@ -19,6 +19,7 @@ from shardwright.cluster.cluster import Cluster
 from shardwright.cost.collectives import Wires
 from shardwright.cost.constants import constants
 from shardwright.cost.memory import RankMemory, rank_memories
+from shardwright.cost.profile import profile_for
 from shardwright.cost.span import axis_nodes
 from shardwright.cost.step import StepCost, step_cost
 from shardwright.engine.engine import Degrees, Engine
@@ -231,6 +232,8 @@ def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees) -> Wires:
     """The links under the groups of `degrees`."""
     return Wires(
         cluster=cluster,
+        profile=profile_for(cluster.device)[0],
+        kernels=engine.kernels,
         law=constants().collective_for(cluster.device.name),
         nodes=axis_nodes(engine, degrees, cluster.gpus_per_domain),
     )

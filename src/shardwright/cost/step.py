@@ -16,7 +16,6 @@ from typing import cast
 
 import numpy as np
 
-from shardwright.cluster.device import Device
 from shardwright.cost.collectives import (
     Wires,
     all_reduce_seconds,
@@ -24,8 +23,10 @@ from shardwright.cost.collectives import (
     gather_seconds,
     transfer_seconds,
 )
-from shardwright.cost.compute import attention_seconds, experts_seconds, gemm_seconds, small_seconds
-from shardwright.cost.constants import Constants, constants
+from shardwright.cost.compute import attention_seconds, experts_seconds, small_seconds
+from shardwright.cost.constants import constants
+from shardwright.cost.gemm import gemm_seconds
+from shardwright.cost.law import choose, formats_of
 from shardwright.engine.engine import Degrees
 from shardwright.layout.grid import Role
 from shardwright.model.spec import ModelSpec
@@ -71,11 +72,13 @@ class StepCost:
         return sum(self.families[f] for f in self.families if f in COMMUNICATION) / self.pass_s
 
 
-def operation_seconds(operation: Operation, device: Device, wires: Wires, law: Constants) -> Size:
+def operation_seconds(operation: Operation, wires: Wires) -> Size:
     """Seconds of one time of one operation."""
+    device, law = wires.cluster.device, constants()
     match operation:
         case Gemm():
-            return gemm_seconds(operation, device, law)
+            formats = formats_of(operation.weight_dtype, operation.in_blocks)
+            return gemm_seconds(operation, device, choose(wires.profile.gemm, wires.kernels, formats))
         case Attention():
             return attention_seconds(operation, device, law)
         case GroupedExperts():
@@ -95,10 +98,9 @@ def operation_seconds(operation: Operation, device: Device, wires: Wires, law: C
 
 def program_seconds(operations: Iterable[Operation], wires: Wires) -> Seconds:
     """Seconds by family of a program run serially."""
-    device, law = wires.cluster.device, constants()
     families: Seconds = {}
     for operation in operations:
-        seconds = operation.times * operation_seconds(operation, device, wires, law)
+        seconds = operation.times * operation_seconds(operation, wires)
         families[operation.family] = families.get(operation.family, 0.0) + seconds
     return families
 

@@ -5,7 +5,6 @@ from functools import cached_property
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cost.collectives import Wires
-from shardwright.cost.constants import constants
 from shardwright.cost.price import wires_of
 from shardwright.cost.step import operation_seconds
 from shardwright.dag.chain import Work, chains
@@ -109,11 +108,11 @@ class Site:
             exchange=schedule.exchange or self.engine.exchange,
             grid=engine_grid(self.engine, self.layout),
         )
-        law, known = constants(), dict[Operation, float]()
+        known = dict[Operation, float]()
 
         def seconds(operation: Operation) -> float:
             if operation not in known:
-                known[operation] = float(operation_seconds(operation, self.cluster.device, self.wires, law))
+                known[operation] = float(operation_seconds(operation, self.wires))
             return known[operation]
 
         return build_graph(

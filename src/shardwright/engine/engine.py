@@ -18,6 +18,10 @@ ExchangeMode = Literal["gather", "all_to_all"]
 """How tokens reach experts: all-gather + reduce-scatter (no top-k factor), or rows to their experts."""
 
 
+Kernels = Literal["vllm", "sglang", "trtllm"]
+"""Whose kernels compute: those of an engine whose operators were measured."""
+
+
 class Degrees(Protocol):
     """The degrees of one layout (a Layout) or of many layouts of one home (arrays)."""
 
@@ -222,6 +226,8 @@ class Engine:
     """None where one argv does not say it all (a configuration file beside it, or no server at all)."""
     overlap: Overlap | None = None
     """None where it has none."""
+    kernels: Kernels = "vllm"
+    """Those that stand for its own: an engine that nobody measured computes by the same libraries as vLLM."""
     sums_in_levels: bool = False
     """Whether a sum over a TP group on several nodes can be made hierarchical; else its library chooses."""
 

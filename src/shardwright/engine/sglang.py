@@ -212,6 +212,7 @@ OVERLAP = Overlap(
 
 SGLANG_0_5_23 = Engine(
     id="sglang",
+    kernels="sglang",
     version=VERSION,
     title="SGLang",
     homes=("folded",),

@@ -130,6 +130,7 @@ MEMORY = MemoryRule(
 
 TENSORRT_LLM_1_2 = Engine(
     id="trtllm",
+    kernels="trtllm",
     version=VERSION,
     title="TensorRT-LLM",
     homes=("folded",),

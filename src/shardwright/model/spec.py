@@ -202,6 +202,10 @@ class ModelSpec(Record):
         schemes = (group.scheme for group in self.quantised if group.scheme.dtype == dtype)
         return next((scheme.mean_bytes for scheme in schemes), BITS[dtype] / 8)
 
+    def in_blocks(self, dtype: Dtype) -> bool:
+        """Whether matrices of this dtype have a scale a block of rows and columns (DeepSeek-V3's fp8)."""
+        return any(group.scheme.dtype == dtype and min(group.scheme.block) > 1 for group in self.quantised)
+
     @property
     def stored_in(self) -> str:
         """The dtype of the weights, and of the experts where they have their own."""

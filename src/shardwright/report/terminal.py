@@ -25,6 +25,7 @@ from shardwright.report.plan_document import plan_document
 if TYPE_CHECKING:
     from shardwright.audit.commands.record import CommandAudit
     from shardwright.audit.record import Audit
+    from shardwright.calibrate.calibration import Calibration
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
     from shardwright.search.explain import Explanation
@@ -85,6 +86,13 @@ def print_generation(found: "Generation", console: Console) -> None:
     from shardwright.report.generation_document import generation_document  # noqa: PLC0415
 
     print_document(generation_document(found), console)
+
+
+def print_calibration(found: "Calibration", console: Console) -> None:
+    """Every law with its errors, as wide as the console."""
+    from shardwright.report.calibration_document import calibration_document  # noqa: PLC0415
+
+    print_document(calibration_document(found), console)
 
 
 def print_document(document: Document, console: Console) -> None:

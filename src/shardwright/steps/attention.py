@@ -30,6 +30,7 @@ def gemm(model: ModelSpec, name: str, m: Size, n: Size, k: Size) -> Gemm:
         k=k,
         weight_dtype=model.weight_dtype,
         weight_bytes=model.weight_bytes,
+        in_blocks=model.in_blocks(model.weight_dtype),
         activation_bytes=model.activation_bytes,
     )
 

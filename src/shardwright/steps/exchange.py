@@ -61,6 +61,7 @@ def expert_compute(model: ModelSpec, experts: Experts, degrees: Degrees, load: L
         width=experts.width / degrees.etp,
         weight_dtype=model.expert_dtype,
         weight_bytes=model.expert_bytes,
+        in_blocks=model.in_blocks(model.expert_dtype),
         activation_bytes=model.activation_bytes,
     )
 

@@ -55,6 +55,8 @@ class Gemm(Operation):
     k: Size
     weight_dtype: Dtype
     weight_bytes: float
+    in_blocks: bool = False
+    """Whether blocks of rows and columns of the weights share a scale."""
     activation_bytes: float = 2.0
 
     @property
@@ -124,6 +126,8 @@ class GroupedExperts(Operation):
     width: Size
     weight_dtype: Dtype
     weight_bytes: float
+    in_blocks: bool = False
+    """Whether blocks of rows and columns of the weights share a scale."""
     activation_bytes: float = 2.0
 
     @property

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shardwright.cost.constants import constants
 from shardwright.cost.interval import interval
 from shardwright.cost.memory import rank_memories
 from shardwright.cost.price import wires_of
@@ -95,12 +94,12 @@ def program_of(seat: Seat, turn: Turn) -> Iterator[Operation]:
 
 def predicted_stretches(deployment: Deployment, seat: Seat, turn: Turn) -> dict[str, float]:
     """Seconds of computation on the plan's GPU, by the communication that they end in."""
-    wires, law = wires_of(SHARDWRIGHT_0_1, deployment.cluster, seat.layout), constants()
+    wires = wires_of(SHARDWRIGHT_0_1, deployment.cluster, seat.layout)
     found: dict[str, float] = {}
     since = 0.0
     for operation in program_of(seat, turn):
         if not isinstance(operation, Communication):
-            seconds = operation.times * operation_seconds(operation, deployment.cluster.device, wires, law)
+            seconds = operation.times * operation_seconds(operation, wires)
             since += float(np.asarray(seconds))
         elif float(operation.num_ranks) > 1:
             found[operation.name] = found.get(operation.name, 0.0) + since

@@ -1,0 +1,88 @@
+"""All tables of a GPU -> its profile, and how well each law does on shapes that it never saw."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from shardwright import __version__
+from shardwright.calibrate.fit import Kind
+from shardwright.calibrate.gemm import gemm_kind, gemm_rows
+from shardwright.calibrate.rows import Rows
+from shardwright.calibrate.score import Score, scored
+from shardwright.cluster.device import Device
+from shardwright.cost.law import Law
+from shardwright.cost.profile import Profile
+from shardwright.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One field of a profile: where its rows come from, and how they are fitted."""
+
+    field: str
+    rows: Callable[[Path, Device], Iterator[Rows[Any]]]
+    kind: Callable[[Rows[Any]], Kind[Any, Any]]
+
+
+FAMILIES = (Family(field="gemm", rows=gemm_rows, kind=gemm_kind),)
+
+
+class Outcome(Record):
+    """One law as it was fitted. scale: what tells its bands apart. score: None where no row was left."""
+
+    device: str
+    operation: str
+    scale: str
+    kernels: str
+    version: str
+    kernel: str
+    format: str
+    rows: int
+    excluded: dict[str, int]
+    score: Score | None
+
+
+class Calibration(Record):
+    """What came of each table, of one device or of several."""
+
+    schema_version: Literal[1] = 1
+    outcomes: tuple[Outcome, ...]
+
+
+def fit_profile(
+    gpu: Path, device: Device, *, source: str, date: str, say: Callable[[str], None] = lambda text: None
+) -> tuple[Profile, tuple[Outcome, ...]]:
+    """Every law that the tables in the folder `gpu` have rows for. say: told what is fitted next."""
+    laws: dict[str, list[Law]] = {}
+    outcomes = []
+    for family in FAMILIES:
+        for rows in family.rows(gpu, device):
+            say(f"{device.name}: {family.field}, {rows.name}, {len(rows):,} rows")
+            kind, score = family.kind(rows), None
+            if len(rows):
+                law, score = scored(kind, rows, device)
+                laws.setdefault(family.field, []).append(law)
+            outcomes.append(
+                Outcome(
+                    device=device.name,
+                    operation=family.field,
+                    scale=kind.scale,
+                    kernels=rows.kernels,
+                    version=rows.version,
+                    kernel=rows.kernel,
+                    format=rows.format,
+                    rows=len(rows),
+                    excluded=rows.excluded,
+                    score=score,
+                )
+            )
+    profile = Profile(
+        device=device.name,
+        source=source,
+        licence="Apache-2.0",
+        date=date,
+        tool=f"shardwright {__version__}",
+        **{field: tuple(fitted) for field, fitted in laws.items()},
+    )
+    return profile, tuple(outcomes)

@@ -1,0 +1,52 @@
+"""shardwright calibrate: measured operators -> a profile of the device, with its errors on unseen shapes."""
+
+from pathlib import Path
+
+import click
+
+from shardwright.calibrate.calibration import Calibration, Outcome, fit_profile
+from shardwright.calibrate.tables import gpu_folders
+from shardwright.cli.output import print_result
+from shardwright.cluster.catalog import find_device
+from shardwright.cost.profile import profile_text
+from shardwright.plan.file import write_text
+from shardwright.report.terminal import print_calibration
+
+
+@click.command("calibrate")
+@click.option(
+    "--from",
+    "tables",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="folder of measured operator tables: of one GPU, or of several",
+)
+@click.option("--gpu", multiple=True, help="only this device (catalog name); may be repeated")
+@click.option("--source", default="", help="what to record as the tables' source (their folder's name)")
+@click.option("--date", default="", help="when they were measured, for the record")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="write one profile a device here")
+@click.option("--json", "as_json", is_flag=True, help="print the outcome as JSON")
+def command(
+    tables: Path, gpu: tuple[str, ...], source: str, date: str, output: Path | None, as_json: bool
+) -> None:
+    """Fit a profile of each GPU that the tables in --from cover.
+
+    Each law is scored on shapes that its fit never saw; plan uses a profile by --profile FILE.
+    """
+    outcomes: list[Outcome] = []
+    wanted = {find_device(name, field="--gpu").name for name in gpu}
+    for folder, name in gpu_folders(tables).items():
+        if wanted and name not in wanted:
+            continue
+        profile, found = fit_profile(
+            folder,
+            find_device(name),
+            source=source or f"operator tables in {folder.name}",
+            date=date,
+            say=lambda text: click.echo(text, err=True),
+        )
+        if output is not None:
+            written = write_text(output / f"{name}.json", profile_text(profile))
+            click.echo(f"wrote {written}", err=True)
+        outcomes += found
+    print_result(Calibration(outcomes=tuple(outcomes)), print_calibration, as_json=as_json)

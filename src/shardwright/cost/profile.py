@@ -1,0 +1,68 @@
+"""What is known of the speed of a device: its laws, and who stands in for one that nobody measured."""
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+
+from shardwright.cluster.device import Device
+from shardwright.cost.gemm import GemmLaw
+from shardwright.record import Record
+
+PROFILES = files("shardwright.cost").joinpath("profiles")
+
+
+class Profile(Record):
+    """The laws of one device, and where they come from.
+
+    device: whose tables were fitted. tool: that fitted them. licence: of the source.
+    """
+
+    device: str
+    source: str
+    licence: str
+    date: str
+    tool: str
+    gemm: tuple[GemmLaw, ...] = ()
+
+
+Distance = Literal["measured", "same family", "same vendor", "other vendor"]
+"""How far a profile is from the device that it prices."""
+
+
+class Carried(Record):
+    """profile: of the device whose laws stand in."""
+
+    profile: str
+    distance: Distance
+
+
+def profile_for(device: Device) -> tuple[Profile, Distance]:
+    """The device's own profile, else that of the nearest device that was measured (profiles/carried.yaml)."""
+    if PROFILES.joinpath(f"{device.name}.json").is_file():
+        return read_profile(device.name), "measured"
+    table = _carried()
+    row = table.get(device.name) or table.get(device.vendor) or table["other"]
+    return read_profile(row.profile), row.distance
+
+
+def profile_text(profile: Profile) -> str:
+    """The profile as its file holds it: JSON, each list of numbers on one line."""
+    text = json.dumps(profile.model_dump(mode="json", exclude_defaults=True), indent=1)
+    return re.sub(r"\[[-\d.,\se]+\]", lambda numbers: re.sub(r"\s+", "", numbers[0]), text) + "\n"
+
+
+@cache
+def read_profile(name: str) -> Profile:
+    """A shipped profile by the name of its device."""
+    return Profile.model_validate_json(PROFILES.joinpath(f"{name}.json").read_text(encoding="utf-8"))
+
+
+@cache
+def _carried() -> dict[str, Carried]:
+    text = PROFILES.joinpath("carried.yaml").read_text(encoding="utf-8")
+    rows = yaml.load(text, Loader=yaml.CSafeLoader)["devices"]
+    return {name: Carried.model_validate(row) for name, row in rows.items()}
