@@ -41,3 +41,16 @@ def test_only_the_gpu_that_is_asked_for(tmp_path: Path) -> None:
     assert "vllm" not in run("--from", str(tmp_path), "--gpu", "L40S-48GB")
     with pytest.raises(InputError, match="--gpu"):
         run("--from", str(tmp_path), "--gpu", "H1000")
+
+
+def test_a_carried_profile_is_held_against_the_tables(tmp_path: Path) -> None:
+    """These rows are H100's by the test's own law: H100's shipped law is near, not equal."""
+    write_gemm(tmp_path)
+    result = CliRunner().invoke(
+        command, ["--from", str(tmp_path), "--carry", "H100-SXM-80GB", "--json"], catch_exceptions=False
+    )
+    (outcome,) = json.loads(result.stdout)["outcomes"]
+    assert outcome["score"]["rows"] == outcome["rows"] == 15 * 81
+    assert 0.01 < outcome["score"]["median"] < 0.3
+    with pytest.raises(InputError, match="--carry: 'H20-SXM-96GB' is not allowed; expected a device with a"):
+        run("--from", str(tmp_path), "--carry", "H20-SXM-96GB")

@@ -9,7 +9,7 @@ from shardwright import __version__
 from shardwright.calibrate.fit import Kind
 from shardwright.calibrate.gemm import gemm_kind, gemm_rows
 from shardwright.calibrate.rows import Rows
-from shardwright.calibrate.score import Score, scored
+from shardwright.calibrate.score import Score, held_against, scored
 from shardwright.cluster.device import Device
 from shardwright.cost.law import Law
 from shardwright.cost.profile import Profile
@@ -59,24 +59,11 @@ def fit_profile(
     for family in FAMILIES:
         for rows in family.rows(gpu, device):
             say(f"{device.name}: {family.field}, {rows.name}, {len(rows):,} rows")
-            kind, score = family.kind(rows), None
+            score = None
             if len(rows):
-                law, score = scored(kind, rows, device)
+                law, score = scored(family.kind(rows), rows, device)
                 laws.setdefault(family.field, []).append(law)
-            outcomes.append(
-                Outcome(
-                    device=device.name,
-                    operation=family.field,
-                    scale=kind.scale,
-                    kernels=rows.kernels,
-                    version=rows.version,
-                    kernel=rows.kernel,
-                    format=rows.format,
-                    rows=len(rows),
-                    excluded=rows.excluded,
-                    score=score,
-                )
-            )
+            outcomes.append(_outcome(family, rows, device, score))
     profile = Profile(
         device=device.name,
         source=source,
@@ -86,3 +73,34 @@ def fit_profile(
         **{field: tuple(fitted) for field, fitted in laws.items()},
     )
     return profile, tuple(outcomes)
+
+
+def carry_profile(gpu: Path, device: Device, profile: Profile) -> tuple[Outcome, ...]:
+    """How well the laws of another device, carried by data sheet, predict what the tables of `gpu` measured.
+
+    A law is held against the rows of its own kernels and format; where the profile has none, score is None.
+    """
+    outcomes = []
+    for family in FAMILIES:
+        known = {(law.kernels, law.format): law for law in getattr(profile, family.field)}
+        for rows in family.rows(gpu, device):
+            law, score = known.get((rows.kernels, rows.format)), None
+            if law is not None and len(rows):
+                score = held_against(family.kind(rows), rows, device, law)
+            outcomes.append(_outcome(family, rows, device, score))
+    return tuple(outcomes)
+
+
+def _outcome(family: Family, rows: Rows[Any], device: Device, score: Score | None) -> Outcome:
+    return Outcome(
+        device=device.name,
+        operation=family.field,
+        scale=family.kind(rows).scale,
+        kernels=rows.kernels,
+        version=rows.version,
+        kernel=rows.kernel,
+        format=rows.format,
+        rows=len(rows),
+        excluded=rows.excluded,
+        score=score,
+    )

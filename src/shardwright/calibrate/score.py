@@ -25,7 +25,7 @@ INTERVAL = (5, 95)
 
 
 class Score(Record):
-    """Of the last part. covered: the share of its rows inside the interval that the second part sets."""
+    """Of rows that a law never saw. covered: the share of them inside the interval that other rows set."""
 
     rows: int
     median: float
@@ -40,7 +40,7 @@ def scored(kind: Kind[L, Op], rows: Rows[Op], device: Device, *, table: bool = T
     law = fit(kind, rows.where(part == 0), device, table=table)
     ratio, scale = ratios(kind, rows, device, law)
     width, last = part == 1, part == 2
-    score = _score(ratio, scale, kind.edges, width, last)
+    score = _score(ratio[last], scale[last], kind.edges, bands_of(ratio[width], scale[width], kind.edges))
     held = width | last
     bands = bands_of(ratio[held], scale[held], kind.edges)
     kept = fit(kind, rows, device, table=table)
@@ -90,23 +90,28 @@ def _band(ratio: NDArray[np.float64], where: NDArray[np.bool_], upto: float | No
     )
 
 
+def held_against(kind: Kind[L, Op], rows: Rows[Op], device: Device, law: L) -> Score:
+    """The law's errors on rows that had no part in it; covered: by the intervals of its own bands."""
+    ratio, scale = ratios(kind, rows, device, law)
+    return _score(ratio, scale, kind.edges, law.bands)
+
+
 def _score(
     ratio: NDArray[np.float64],
     scale: NDArray[np.float64],
     edges: Sequence[float],
-    width: NDArray[np.bool_],
-    last: NDArray[np.bool_],
+    intervals: Sequence[Band],
 ) -> Score:
     inside = np.zeros(len(ratio), dtype=bool)
-    for band, where in zip(bands_of(ratio[width], scale[width], edges), _by_band(scale, edges), strict=True):
+    for band, where in zip(intervals, _by_band(scale, edges), strict=True):
         inside |= where & (ratio >= band.low) & (ratio <= band.high)
-    error = np.abs(1 / ratio[last] - 1)
+    error = np.abs(1 / ratio - 1)
     return Score(
-        rows=int(np.count_nonzero(last)),
+        rows=len(ratio),
         median=float(np.median(error)),
         p90=float(np.percentile(error, 90)),
-        covered=float(np.mean(inside[last])),
-        bands=bands_of(ratio[last], scale[last], edges),
+        covered=float(np.mean(inside)),
+        bands=bands_of(ratio, scale, edges),
     )
 
 
