@@ -42,6 +42,7 @@ CLUSTER_OPTIONS = (
     ("--engine", str, "engine that must run the layout (vllm)"),
     ("--layout", str, "use this layout: canonical, or as people write it"),
     ("--reserve", int, "GPUs to keep spare"),
+    ("--profile", str, "file of `calibrate -o`: what these GPUs were measured to do"),
 )
 
 
@@ -60,12 +61,14 @@ def deployment_options(function: F) -> F:
 def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
     """The deployment of a file, of a plan, or of options; options override what a file says."""
     given = {name: value for name, value in options.items() if value is not None}
+    if "profile" in given:  # a path in a file is relative to the file, an option's to where the user stands
+        given["profile"] = str(Path(given["profile"]).absolute())
     if path is not None and (path.is_dir() or path.name == PLAN_FILE):
         _only(given, ("layout",), "a plan")
         plan = read_plan(path)
         return plan.deployment.model_copy(update={"layout": plan.pools[0].layout, **given})
     if path is not None:
-        _only(given, ("layout", "objective", "engine"), "a deployment file")
+        _only(given, ("layout", "objective", "engine", "profile"), "a deployment file")
         return read_deployment(path, overrides=given)
     counted = given.get("gpu") == AUTO or "hosts" in given
     for needed in ("model", "gpu", *(() if counted else ("gpus",))):
@@ -138,7 +141,9 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
         "workload": section(WORKLOAD_OPTIONS),
         "targets": section(TARGET_OPTIONS),
     }
-    values.update({name: given[name] for name in ("engine", "objective", "layout") if name in given})
+    values.update(
+        {name: given[name] for name in ("engine", "objective", "layout", "profile") if name in given}
+    )
     if "reserve" in given:
         values["reserve"] = {"gpus": given["reserve"]}
     return values

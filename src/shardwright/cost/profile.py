@@ -4,13 +4,15 @@ import json
 import re
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import yaml
 
 from shardwright.cluster.device import Device
 from shardwright.cost.gemm import GemmLaw
-from shardwright.record import Record
+from shardwright.errors import InputError
+from shardwright.record import Record, validated
 
 PROFILES = files("shardwright.cost").joinpath("profiles")
 
@@ -21,6 +23,7 @@ class Profile(Record):
     device: whose tables were fitted. tool: that fitted them. licence: of the source.
     """
 
+    schema_version: Literal[1] = 1
     device: str
     source: str
     licence: str
@@ -51,8 +54,21 @@ def profile_for(device: Device) -> tuple[Profile, Distance]:
 
 def profile_text(profile: Profile) -> str:
     """The profile as its file holds it: JSON, each list of numbers on one line."""
-    text = json.dumps(profile.model_dump(mode="json", exclude_defaults=True), indent=1)
+    text = json.dumps(profile.model_dump(mode="json", exclude_defaults=True), indent=1, ensure_ascii=False)
     return re.sub(r"\[[-\d.,\se]+\]", lambda numbers: re.sub(r"\s+", "", numbers[0]), text) + "\n"
+
+
+def profile_file(path: Path) -> Profile:
+    """The profile in a file, as `calibrate -o` writes it. Raises InputError where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("profile", str(path), f"a readable file ({error.strerror})") from None
+    except (ValueError, RecursionError):
+        raise InputError(
+            "profile", str(path), "a JSON file, as `shardwright calibrate -o` writes it"
+        ) from None
+    return validated(Profile, values, field="profile", where=str(path))
 
 
 @cache

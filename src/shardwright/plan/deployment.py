@@ -12,6 +12,7 @@ from pydantic import Field
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.stated import stated_cluster
+from shardwright.cost.profile import Profile, profile_file
 from shardwright.engine.catalog import find_engine
 from shardwright.engine.tuning import Tuning
 from shardwright.errors import InputError
@@ -51,6 +52,8 @@ class Deployment(Record):
     layout: str | None = None
     """A strategy as written: to audit, or to use as it is."""
     claims: Claims | None = None
+    profile: Profile | None = None
+    """What the GPUs were measured to do; None: what is shipped for them."""
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -85,6 +88,7 @@ class _DeploymentFields(Record):
     engine: str = "vllm"
     layout: str | None = Field(default=None, max_length=200)
     claims: Claims | None = None
+    profile: str | None = Field(default=None, max_length=4096)
     assumptions: tuple[str, ...] = ()
 
 
@@ -106,7 +110,7 @@ def read_deployment(path: Path, overrides: Mapping[str, Any] | None = None) -> D
 def resolve(
     values: Mapping[str, Any], *, folder: Path = Path(), default_name: str = "deployment"
 ) -> Deployment:
-    """A deployment from plain values; paths of model folders and host files are relative to `folder`.
+    """A deployment from plain values; paths of folders, profiles and host files are relative to `folder`.
 
     Raises InputError, and EnvironmentLacksError where the cluster is this machine and shows no GPU.
     """
@@ -135,6 +139,7 @@ def resolve(
         engine=engine,
         layout=fields.layout,
         claims=fields.claims,
+        profile=profile_file(folder / fields.profile) if fields.profile is not None else None,
         assumptions=tuple(notes),
     )
 
