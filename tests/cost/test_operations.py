@@ -10,17 +10,18 @@ from shardwright.cost.collectives import (
     gather_seconds,
     transfer_seconds,
 )
-from shardwright.cost.compute import attention_seconds, experts_seconds
+from shardwright.cost.compute import attention_seconds
 from shardwright.cost.constants import constants
 from shardwright.cost.gemm import gemm_seconds
 from shardwright.cost.law import choose, pnorm
 from shardwright.cost.profile import read_profile
-from shardwright.steps.operation import AllReduce, Attention, Exchange, Gather, Gemm, GroupedExperts, Transfer
+from shardwright.steps.operation import AllReduce, Attention, Exchange, Gather, Gemm, Transfer
 from tests.samples import cluster
 
 H100 = cluster().device
 LAW = constants()
 PROFILE = read_profile("H100-SXM-80GB")
+EXPERTS = choose(PROFILE.experts, "vllm", ("bf16",))
 GEMM = choose(PROFILE.gemm, "vllm", ("bf16",))
 # Rows of aiconfigurator-core 0.12.0 (H100, vLLM 0.24.0, bf16; NCCL 2.29.2).
 
@@ -44,20 +45,6 @@ def test_decode_attention_row() -> None:
         row_bytes=2 * 4 * 128 * 2,
     )
     assert float(attention_seconds(row, H100, LAW)) == pytest.approx(187e-6, rel=0.03)
-
-
-@pytest.mark.parametrize(("tokens", "measured_us"), [(1, 49), (64, 432), (512, 480), (4096, 836)])
-def test_expert_rows(tokens: int, measured_us: float) -> None:
-    row = GroupedExperts(
-        name="",
-        rows=tokens * 8,
-        active=min(128, tokens * 8),
-        hidden=2048,
-        width=768,
-        weight_dtype="bf16",
-        weight_bytes=2,
-    )
-    assert float(experts_seconds(row, H100, LAW)) == pytest.approx(measured_us * 1e-6, rel=0.015)
 
 
 def test_all_reduce_row() -> None:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from shardwright import __version__
+from shardwright.calibrate.experts import experts_kind, experts_rows
 from shardwright.calibrate.fit import Kind
 from shardwright.calibrate.gemm import gemm_kind, gemm_rows
-from shardwright.calibrate.rows import Rows
+from shardwright.calibrate.rows import FEW_SHAPES, Rows
 from shardwright.calibrate.score import Score, held_against, scored
 from shardwright.cluster.device import Device
 from shardwright.cost.law import Law
@@ -25,7 +28,10 @@ class Family:
     kind: Callable[[Rows[Any]], Kind[Any, Any]]
 
 
-FAMILIES = (Family(field="gemm", rows=gemm_rows, kind=gemm_kind),)
+FAMILIES = (
+    Family(field="gemm", rows=gemm_rows, kind=gemm_kind),
+    Family(field="experts", rows=experts_rows, kind=experts_kind),
+)
 
 
 class Outcome(Record):
@@ -60,7 +66,7 @@ def fit_profile(
         for rows in family.rows(gpu, device):
             say(f"{device.name}: {family.field}, {rows.name}, {len(rows):,} rows")
             score = None
-            if len(rows):
+            if len(np.unique(rows.shapes)) >= FEW_SHAPES:
                 law, score = scored(family.kind(rows), rows, device)
                 laws.setdefault(family.field, []).append(law)
             outcomes.append(_outcome(family, rows, device, score))
@@ -78,15 +84,20 @@ def fit_profile(
 def carry_profile(gpu: Path, device: Device, profile: Profile) -> tuple[Outcome, ...]:
     """How well the laws of another device, carried by data sheet, predict what the tables of `gpu` measured.
 
-    A law is held against the rows of its own kernels and format; where the profile has none, score is None.
+    The law of the same kernel is held against the rows, else the one that the engine takes for the format;
+    where the profile has none, score is None.
     """
     outcomes = []
     for family in FAMILIES:
-        known = {(law.kernels, law.format): law for law in getattr(profile, family.field)}
+        known: dict[tuple[str, ...], Law] = {}
+        for law in getattr(profile, family.field):
+            known.setdefault((law.kernels, law.format), law)
+            known[law.kernels, law.format, law.kernel] = law
         for rows in family.rows(gpu, device):
-            law, score = known.get((rows.kernels, rows.format)), None
-            if law is not None and len(rows):
-                score = held_against(family.kind(rows), rows, device, law)
+            alike = known.get((rows.kernels, rows.format))
+            nearest, score = known.get((rows.kernels, rows.format, rows.kernel), alike), None
+            if nearest is not None and len(rows):
+                score = held_against(family.kind(rows), rows, device, nearest)
             outcomes.append(_outcome(family, rows, device, score))
     return tuple(outcomes)
 

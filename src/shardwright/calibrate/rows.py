@@ -12,12 +12,16 @@ from shardwright.steps.operation import Operation
 
 Op = TypeVar("Op", bound=Operation)
 
+FEW_SHAPES = 4
+"""With fewer shapes than this nothing can be held out: a table of such rows makes no law."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows(Generic[Op]):
     """shapes: rows of one number have the same shape, and are never on both sides of a hold-out.
 
-    excluded: how many rows were left out before, by reason.
+    excluded: how many rows were left out before, by reason. parts: names of kinds of rows whose errors are
+    told apart; None: there is one.
     """
 
     kernels: Kernels
@@ -28,6 +32,7 @@ class Rows(Generic[Op]):
     seconds: NDArray[np.float64]
     shapes: NDArray[np.int64]
     excluded: dict[str, int] = field(default_factory=dict)
+    parts: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -44,6 +49,7 @@ class Rows(Generic[Op]):
             operation=operation_where(self.operation, keep),
             seconds=self.seconds[keep],
             shapes=self.shapes[keep],
+            parts=None if self.parts is None else self.parts[keep],
         )
 
     def without(self, rules: dict[str, NDArray[np.bool_]]) -> "Rows[Op]":

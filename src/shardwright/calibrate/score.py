@@ -1,7 +1,8 @@
 """How well a law does on shapes that it never saw, and how wide its interval must be.
 
-Shapes are dealt into three parts: 60 % fit the law, 20 % set the width of its interval, 20 % score both. The
-law that is kept is fitted to all rows; its errors and its interval are those of the parts held out.
+Shapes are dealt into five parts. The rows of each part are predicted by a law that was fitted to the other
+four; their interval is that of the held-out errors of the other four. The law that is kept is fitted to all
+rows; its errors and its interval are those of all rows, each held out once.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,7 @@ from shardwright.cluster.device import Device
 from shardwright.cost.law import Band
 from shardwright.record import Record
 
-FITTED, WIDTH = 0.6, 0.8
-"""Where the first part ends, and the second."""
+PARTS = 5
 
 ENOUGH = 40
 """Fewer held-out rows than this make no quantile: the band takes those of all bands."""
@@ -32,25 +32,32 @@ class Score(Record):
     p90: float
     covered: float
     bands: tuple[Band, ...]
+    parts: dict[str, tuple[float, float]]
+    """Kind of rows -> (median, p90), where there are several."""
 
 
 def scored(kind: Kind[L, Op], rows: Rows[Op], device: Device, *, table: bool = True) -> tuple[L, Score]:
-    """The law of all rows with its held-out errors, and the score of the last part."""
+    """The law of all rows, with its errors on shapes that were held out."""
     part = dealt(rows.shapes)
-    law = fit(kind, rows.where(part == 0), device, table=table)
-    ratio, scale = ratios(kind, rows, device, law)
-    width, last = part == 1, part == 2
-    score = _score(ratio[last], scale[last], kind.edges, bands_of(ratio[width], scale[width], kind.edges))
-    held = width | last
-    bands = bands_of(ratio[held], scale[held], kind.edges)
+    ratio, scale = np.ones(len(rows)), np.ones(len(rows))
+    for number in np.unique(part):
+        held = part == number
+        law = fit(kind, rows.where(~held), device, table=table)
+        ratio[held], scale[held] = ratios(kind, rows.where(held), device, law)
+    inside = np.zeros(len(rows), dtype=bool)
+    for number in np.unique(part):
+        held = part == number
+        inside |= held & _inside(ratio, scale, kind.edges, bands_of(ratio[~held], scale[~held], kind.edges))
     kept = fit(kind, rows, device, table=table)
-    return kept.model_copy(update={"bands": bands}), score
+    bands = bands_of(ratio, scale, kind.edges)
+    return kept.model_copy(update={"bands": bands}), _score(rows, ratio, inside, bands)
 
 
 def dealt(shapes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
-    """The part of each row: 0 to fit, 1 for the width, 2 to score. All rows of a shape are in one part."""
-    draw = np.random.default_rng(seed).permutation(int(shapes.max()) + 1) / (int(shapes.max()) + 1)
-    return np.searchsorted([FITTED, WIDTH], draw, side="right")[shapes]
+    """The part of each row, all rows of a shape in one."""
+    kinds, place = np.unique(shapes, return_inverse=True)
+    parts = np.arange(len(kinds)) % PARTS
+    return np.random.default_rng(seed).permutation(parts)[place]
 
 
 def ratios(
@@ -78,13 +85,13 @@ def _by_band(scale: NDArray[np.float64], edges: Sequence[float]) -> list[NDArray
 
 def _band(ratio: NDArray[np.float64], where: NDArray[np.bool_], upto: float | None) -> Band:
     rows = ratio[where] if np.count_nonzero(where) >= ENOUGH else ratio
-    error = np.abs(1 / rows - 1)
+    median, p90 = _errors(rows)
     low, high = np.percentile(rows, INTERVAL)
     return Band(
         upto=upto,
         rows=int(np.count_nonzero(where)),
-        median=_digits(np.median(error)),
-        p90=_digits(np.percentile(error, 90)),
+        median=_digits(median),
+        p90=_digits(p90),
         low=_digits(min(low, 1.0)),
         high=_digits(max(high, 1.0)),
     )
@@ -93,26 +100,41 @@ def _band(ratio: NDArray[np.float64], where: NDArray[np.bool_], upto: float | No
 def held_against(kind: Kind[L, Op], rows: Rows[Op], device: Device, law: L) -> Score:
     """The law's errors on rows that had no part in it; covered: by the intervals of its own bands."""
     ratio, scale = ratios(kind, rows, device, law)
-    return _score(ratio, scale, kind.edges, law.bands)
+    inside = _inside(ratio, scale, kind.edges, law.bands)
+    return _score(rows, ratio, inside, bands_of(ratio, scale, kind.edges))
 
 
-def _score(
+def _inside(
     ratio: NDArray[np.float64],
     scale: NDArray[np.float64],
     edges: Sequence[float],
     intervals: Sequence[Band],
-) -> Score:
+) -> NDArray[np.bool_]:
     inside = np.zeros(len(ratio), dtype=bool)
     for band, where in zip(intervals, _by_band(scale, edges), strict=True):
         inside |= where & (ratio >= band.low) & (ratio <= band.high)
-    error = np.abs(1 / ratio - 1)
+    return inside
+
+
+def _score(
+    rows: Rows[Op], ratio: NDArray[np.float64], inside: NDArray[np.bool_], bands: tuple[Band, ...]
+) -> Score:
+    names = () if rows.parts is None else np.unique(rows.parts).tolist()
+    median, p90 = _errors(ratio)
     return Score(
         rows=len(ratio),
-        median=float(np.median(error)),
-        p90=float(np.percentile(error, 90)),
+        median=median,
+        p90=p90,
         covered=float(np.mean(inside)),
-        bands=bands_of(ratio, scale, edges),
+        bands=bands,
+        parts={name: _errors(ratio[rows.parts == name]) for name in names},
     )
+
+
+def _errors(ratio: NDArray[np.float64]) -> tuple[float, float]:
+    """(median, 90th percentile) of |predicted / measured - 1|."""
+    error = np.abs(1 / ratio - 1)
+    return float(np.median(error)), float(np.percentile(error, 90))
 
 
 def _digits(value: float) -> float:

@@ -7,7 +7,7 @@ Source: PyPI, aiconfigurator-core 0.12.0, systems/data (Apache-2.0, NVIDIA).
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def tables(
     """
     for engine in ENGINES:
         found: dict[tuple[str, ...], list[Table]] = {}
-        for file in sorted((gpu / family / engine).glob(f"*/{name}.parquet"), key=_version):
+        for file in _by_version((gpu / family / engine).glob(f"*/{name}.parquet")):
             whole = read_parquet(file, {*columns, *by})
             keys = list(zip(*(whole[column].astype(str).tolist() for column in by), strict=True))
             for key in sorted(set(keys)):
@@ -141,6 +141,10 @@ def _folders(root: Path) -> Iterator[Path]:
             return
 
 
-def _version(file: Path) -> tuple[int, ...]:
+def _by_version(files: Iterable[Path]) -> list[Path]:
+    return sorted(files, key=lambda file: version_order(file.parent.name))
+
+
+def version_order(version: str) -> tuple[int, ...]:
     """0.5.6.post2 after 0.5.6; 1.3.0rc20 after 1.3.0rc5."""
-    return tuple(int(number) for number in re.findall(r"\d+", file.parent.name))
+    return tuple(int(number) for number in re.findall(r"\d+", version))

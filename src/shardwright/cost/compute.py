@@ -4,9 +4,9 @@ import numpy as np
 
 from shardwright.cluster.device import Device
 from shardwright.cost.constants import Constants
-from shardwright.cost.law import US, padded, peak_flops, pnorm
+from shardwright.cost.law import US, peak_flops, pnorm
 from shardwright.record import Size
-from shardwright.steps.operation import Attention, GroupedExperts, Small
+from shardwright.steps.operation import Attention, Small
 
 
 def attention_seconds(operation: Attention, device: Device, constants: Constants) -> Size:
@@ -24,19 +24,6 @@ def attention_seconds(operation: Attention, device: Device, constants: Constants
         terms.append(operation.flops / peak_flops(device, "bf16") / decode.ec)
     walk = np.where(waves <= 1, decode.kl * US * np.log2(1 + operation.context / 128), 0.0)
     return decode.t0 * US + pnorm(constants.power, *terms) + walk
-
-
-def experts_seconds(operation: GroupedExperts, device: Device, constants: Constants) -> Size:
-    """Rows padded a whole tile an expert; weights of the activated experts; traffic of the rows."""
-    law = constants.experts
-    active = np.maximum(operation.active, 1e-9)
-    rows = active * padded(operation.rows / active, constants.padding_rows)
-    compute = 2 * rows * 3 * operation.hidden * operation.width / law.ec
-    compute = compute / peak_flops(device, operation.weight_dtype)
-    memory = operation.moved_weight_bytes / device.memory_bandwidth_bytes_per_s / law.em
-    traffic = operation.activation_traffic_bytes / device.memory_bandwidth_bytes_per_s / law.ea
-    busy = law.t0 * US + pnorm(constants.power, compute, memory) + traffic
-    return np.where(np.asarray(operation.rows) > 0, busy, 0.0)
 
 
 def small_seconds(operation: Small, device: Device, constants: Constants) -> Size:

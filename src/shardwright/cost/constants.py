@@ -23,13 +23,6 @@ class PrefillConstants(Record):
     ks: float
 
 
-class ExpertConstants(Record):
-    t0: float
-    ec: float
-    em: float
-    ea: float
-
-
 class SmallConstants(Record):
     t0: float
     em: float
@@ -59,12 +52,10 @@ class Constants(Record):
     fitted_on: str
     source: str
     date: str
-    padding_rows: int
     power: float
     decode: DecodeConstants
     prefill: PrefillConstants
     latent: DecodeConstants
-    experts: ExpertConstants
     small: SmallConstants
     collective: dict[str, CollectiveConstants]
     intervals: Intervals

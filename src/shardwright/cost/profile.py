@@ -10,6 +10,7 @@ from typing import Literal
 import yaml
 
 from shardwright.cluster.device import Device
+from shardwright.cost.experts import ExpertsLaw
 from shardwright.cost.gemm import GemmLaw
 from shardwright.errors import InputError
 from shardwright.record import Record, validated
@@ -30,6 +31,7 @@ class Profile(Record):
     date: str
     tool: str
     gemm: tuple[GemmLaw, ...] = ()
+    experts: tuple[ExpertsLaw, ...] = ()
 
 
 Distance = Literal["measured", "same family", "same vendor", "other vendor"]

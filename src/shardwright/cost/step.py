@@ -23,8 +23,9 @@ from shardwright.cost.collectives import (
     gather_seconds,
     transfer_seconds,
 )
-from shardwright.cost.compute import attention_seconds, experts_seconds, small_seconds
+from shardwright.cost.compute import attention_seconds, small_seconds
 from shardwright.cost.constants import constants
+from shardwright.cost.experts import experts_seconds
 from shardwright.cost.gemm import gemm_seconds
 from shardwright.cost.law import choose, formats_of
 from shardwright.engine.engine import Degrees
@@ -82,7 +83,8 @@ def operation_seconds(operation: Operation, wires: Wires) -> Size:
         case Attention():
             return attention_seconds(operation, device, law)
         case GroupedExperts():
-            return experts_seconds(operation, device, law)
+            formats = formats_of(operation.weight_dtype, operation.in_blocks)
+            return experts_seconds(operation, device, choose(wires.profile.experts, wires.kernels, formats))
         case Small():
             return small_seconds(operation, device, law)
         case AllReduce():

@@ -15,6 +15,7 @@ import numpy as np
 
 from shardwright.engine.engine import Degrees
 from shardwright.model.spec import Experts, ModelSpec
+from shardwright.record import Size
 from shardwright.steps.forms import Forms, hidden_sum
 from shardwright.steps.load import Load
 from shardwright.steps.operation import Exchange, Gather, GroupedExperts, Operation
@@ -51,11 +52,14 @@ def sent_to_experts(model: ModelSpec, experts: Experts, degrees: Degrees, load: 
     )
 
 
-def expert_compute(model: ModelSpec, experts: Experts, degrees: Degrees, load: Load) -> GroupedExperts:
-    """The grouped GEMMs of the busiest expert rank."""
+def expert_compute(
+    model: ModelSpec, experts: Experts, degrees: Degrees, load: Load, seen_tokens: Size = 0
+) -> GroupedExperts:
+    """The grouped GEMMs of the busiest expert rank. seen_tokens: of all ranks, where it sees them all."""
     return GroupedExperts(
         name="experts",
         rows=load.expert_rows,
+        foreign_rows=np.maximum(seen_tokens * experts.top_k - load.expert_rows, 0),
         active=load.active_experts,
         hidden=model.hidden,
         width=experts.width / degrees.etp,
@@ -93,7 +97,7 @@ def _gathered(
         yield Gather(
             name=f"{axis}_gather", axis=axis, num_ranks=num_ranks, payload_bytes=all_tokens * row_bytes
         )
-    yield expert_compute(model, experts, degrees, load)
+    yield expert_compute(model, experts, degrees, load, all_tokens)
     for axis, num_ranks in (("ep", over_ep), ("dp", over_dp)):
         yield Gather(
             name=f"{axis}_scatter",

@@ -116,11 +116,13 @@ class Attention(Operation):
 class GroupedExperts(Operation):
     """Gate, up and down of `active` experts over `rows` token rows: the rank with most work.
 
-    width: the slice of an expert's intermediate size that this rank holds.
+    width: the slice of an expert's intermediate size that this rank holds. foreign_rows: of the tokens that
+    the kernel sees, the rows whose experts are elsewhere: it passes over them.
     """
 
     family = "experts"
     rows: Size
+    foreign_rows: Size = 0
     active: Size
     hidden: int
     width: Size
@@ -141,8 +143,13 @@ class GroupedExperts(Operation):
 
     @property
     def activation_traffic_bytes(self) -> Size:
-        """Rows in, gate and up out, their product in and out, rows out."""
-        return self.rows * (2 * self.hidden + 4 * self.width) * self.activation_bytes
+        """Activations of all rows that are computed."""
+        return self.rows * self.row_traffic_bytes
+
+    @property
+    def row_traffic_bytes(self) -> Size:
+        """Of one row: in, gate and up out, their product in and out, out."""
+        return (2 * self.hidden + 4 * self.width) * self.activation_bytes
 
     @property
     def bytes(self) -> Size:
