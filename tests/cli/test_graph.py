@@ -118,4 +118,4 @@ def test_an_overlap_that_the_engine_lacks_is_said() -> None:
         ).out
     )
     assert found.schedule.order in ("pipelined", "overlapped")
-    assert found.schedule.hides == "exchanges" and found.schedule.exchange == "all_to_all"
+    assert found.schedule.hides == "exchanges" and found.schedule.exchange == "deepep_low_latency"

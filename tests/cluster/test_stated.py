@@ -174,3 +174,13 @@ def test_a_tool_that_hangs_or_cannot_run_is_left(tmp_path: Path, monkeypatch: py
     with pytest.raises(EnvironmentLacksError, match="nvidia-smi cannot be run"):
         tool.tool_output(["nvidia-smi"])
     assert tool.tool_output(["rocm-smi"]) is None
+
+
+def test_a_network_that_blocks_is_stated_by_how_much() -> None:
+    stated = {"gpu": "H100", "nodes": 4, "scale_out": "NDR"}
+    blocking, said = stated_cluster({**stated, "oversubscription": 2})
+    free, _ = stated_cluster(stated)
+    assert said == ()
+    assert (blocking.between_bytes_per_s, free.between_bytes_per_s) == (25e9, 50e9)
+    with pytest.raises(InputError, match=r"cluster.oversubscription: 0.5 .*greater than or equal to 1"):
+        stated_cluster({**stated, "oversubscription": 0.5})

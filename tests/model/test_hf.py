@@ -68,7 +68,13 @@ def test_latent_attention_block_fp8_and_leading_dense_layers() -> None:
     assert (spec.dense_layers, spec.dense_width) == ((0, 1, 2), 18_432)
     assert (spec.weight_dtype, spec.kv_dtype) == ("fp8", "bf16")
     assert spec.experts == Experts(
-        num_experts=256, top_k=8, width=2048, shared_width=2048, correction_bias=True
+        num_experts=256,
+        top_k=8,
+        width=2048,
+        shared_width=2048,
+        correction_bias=True,
+        groups=8,
+        top_groups=4,
     )
 
 
@@ -325,3 +331,24 @@ def test_1600_mutated_configs_give_a_model_or_an_input_error(part: int, tmp_path
         else:
             assert all(row.num_bytes > 0 for row in weights(spec)), config
     assert 100 < refused < 380, refused
+
+
+def test_groups_of_experts_are_read_where_a_config_states_them() -> None:
+    assert read(DEEPSEEK).experts.groups == 8  # type: ignore[union-attr]
+    alike = {key: value for key, value in DEEPSEEK.items() if key not in ("n_group", "topk_group")}
+    for config in (alike, DEEPSEEK | {"topk_method": "greedy"}):
+        experts = read(config).experts
+        assert experts is not None and (experts.groups, experts.top_groups) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_group": 7}, "n_group: 7 .*a divisor of the 256 experts"),
+        ({"topk_group": 9}, "topk_group: 9 .*a whole number from 1 to 8"),
+        ({"n_group": 64, "topk_group": 1}, "topk_group: 1 .*groups of 4 experts that hold 8 together"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(DEEPSEEK, **changed)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardwright.dag.schedule import Schedule
+from shardwright.engine.tuning import Tuning
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment, resolve
@@ -41,7 +42,8 @@ def deployment(engine: str, batch: int = 2048, gpu: str = "H100-SXM-80GB", **fie
 
 
 def test_two_batches_pay_where_the_exchange_is_long_and_the_batch_is_large() -> None:
-    """DeepSeek-V3, EP 32 over 4 nodes: SGLang's own threshold lies between 64 and 128 sequences a GPU."""
+    """DeepSeek-V3, EP 32 over 4 nodes, by DeepEP with and without two batches: SGLang's own threshold lies
+    between 64 and 128 sequences a GPU."""
     layout, kept = parse_layout("dp32/ep32"), {}
     for each in (32, 64, 128, 256):
         given = resolve(
@@ -51,7 +53,7 @@ def test_two_batches_pay_where_the_exchange_is_long_and_the_batch_is_large() -> 
                 "workload": {"batch": 32 * each, "input_tokens": 2000, "output_tokens": 100},
                 "engine": "sglang",
             }
-        )
+        ).model_copy(update={"tuning": Tuning(exchange="deepep")})
         timing = time_layout(given, layout)
         kept[each] = timing.step.schedule.order
         command = build_pool(given, layout, timing).command

@@ -8,8 +8,8 @@ from shardwright.audit.placing import several
 from shardwright.audit.record import Recommendation
 from shardwright.audit.step import Step, number
 from shardwright.audit.subject import Subject
-from shardwright.cost.collectives import US
 from shardwright.cost.memory import RankMemory
+from shardwright.cost.wires import start_seconds
 from shardwright.model.kv import kv_bytes_per_token_per_layer_per_rank
 from shardwright.model.spec import GQA
 from shardwright.search import choices
@@ -230,8 +230,7 @@ def _is_dispatch(operation: Operation) -> bool:
 
 def _latency_s(operation: Operation, step: Step) -> float:
     assert isinstance(operation, Exchange | Gather)
-    law = step.wires.law
-    return number(operation.times) * (law.a + law.b * number(operation.num_ranks)) * US
+    return number(operation.times) * number(start_seconds(operation, step.wires))
 
 
 def _mean_active(step: Step) -> float:

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from shardwright.audit.subject import Subject
-from shardwright.cost.collectives import Wires
 from shardwright.cost.price import wires_of
 from shardwright.cost.step import StepCost, stages, step_cost
+from shardwright.cost.wires import Wires
 from shardwright.layout.grid import Role
 from shardwright.search.choices import Choice, Rule
 from shardwright.search.engine import engine_of

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from shardwright import __version__
+from shardwright.calibrate.collectives import collective_kind, collective_rows
+from shardwright.calibrate.exchange import exchange_kind, exchange_rows
 from shardwright.calibrate.experts import experts_kind, experts_rows
 from shardwright.calibrate.fit import Kind
 from shardwright.calibrate.gemm import gemm_kind, gemm_rows
@@ -31,6 +33,8 @@ class Family:
 FAMILIES = (
     Family(field="gemm", rows=gemm_rows, kind=gemm_kind),
     Family(field="experts", rows=experts_rows, kind=experts_kind),
+    Family(field="collectives", rows=collective_rows, kind=collective_kind),
+    Family(field="exchanges", rows=exchange_rows, kind=exchange_kind),
 )
 
 
@@ -89,15 +93,13 @@ def carry_profile(gpu: Path, device: Device, profile: Profile) -> tuple[Outcome,
     """
     outcomes = []
     for family in FAMILIES:
-        known: dict[tuple[str, ...], Law] = {}
-        for law in getattr(profile, family.field):
-            known.setdefault((law.kernels, law.format), law)
-            known[law.kernels, law.format, law.kernel] = law
         for rows in family.rows(gpu, device):
-            alike = known.get((rows.kernels, rows.format))
-            nearest, score = known.get((rows.kernels, rows.format, rows.kernel), alike), None
-            if nearest is not None and len(rows):
-                score = held_against(family.kind(rows), rows, device, nearest)
+            kind, score = family.kind(rows), None
+            same = {"kernels": rows.kernels, "format": rows.format, **kind.constants}
+            laws = [law for law in getattr(profile, family.field) if same.items() <= dict(law).items()]
+            if laws and len(rows):
+                law = next((law for law in laws if law.kernel == rows.kernel), laws[0])
+                score = held_against(kind, rows, device, law)
             outcomes.append(_outcome(family, rows, device, score))
     return tuple(outcomes)
 

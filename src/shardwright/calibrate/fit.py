@@ -1,7 +1,7 @@
 """From measured rows to a law: least squares for the form, penalised least squares for its table."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -51,6 +51,7 @@ class Kind(Generic[L, Op]):
     axes: tuple[Axis, ...]
     scale: str
     edges: tuple[float, ...]
+    constants: Mapping[str, object] = field(default_factory=dict)
 
     def seconds(self, operation: Op, device: Device, law: L) -> Size:
         """The law's seconds."""
@@ -104,6 +105,7 @@ def empty_law(kind: Kind[L, Op], rows: Rows[Op], constants: Mapping[str, float])
         scale=kind.scale,
         bands=(),
         residual=None,
+        **kind.constants,
         **constants,
     )
 

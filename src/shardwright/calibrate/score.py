@@ -22,6 +22,7 @@ ENOUGH = 40
 """Fewer held-out rows than this make no quantile: the band takes those of all bands."""
 
 INTERVAL = (5, 95)
+"""Percentiles of what the rows are a sample of (Weibull's plotting positions): few rows, wide ends."""
 
 
 class Score(Record):
@@ -86,7 +87,7 @@ def _by_band(scale: NDArray[np.float64], edges: Sequence[float]) -> list[NDArray
 def _band(ratio: NDArray[np.float64], where: NDArray[np.bool_], upto: float | None) -> Band:
     rows = ratio[where] if np.count_nonzero(where) >= ENOUGH else ratio
     median, p90 = _errors(rows)
-    low, high = np.percentile(rows, INTERVAL)
+    low, high = np.percentile(rows, INTERVAL, method="weibull")
     return Band(
         upto=upto,
         rows=int(np.count_nonzero(where)),

@@ -84,6 +84,7 @@ def build_cluster(
     scale_up: str | Mapping[str, Any] | None = None,
     scale_out: str | Mapping[str, Any] | None = None,
     scale_up_gpus: int | None = None,
+    oversubscription: float = 1.0,
 ) -> tuple[Cluster, tuple[str, ...]]:
     """A cluster, and a sentence for each fact that was assumed.
 
@@ -92,7 +93,7 @@ def build_cluster(
     num_sms, and scale_up_link where scale_up is not given; a link bandwidth_bytes_per_s and latency_s.
     gpus_per_node is the device's as sold where it is None. scale_up_gpus: GPUs of one scale-up domain, a
     node's or those of several whole nodes; where it is None, a node's, or as many as the device is sold with
-    in one domain that spans nodes.
+    in one domain that spans nodes. oversubscription: of the network between domains, as Cluster has it.
 
     Raises InputError for an unknown name, a missing or unknown field, or a value out of bounds.
     """
@@ -104,6 +105,7 @@ def build_cluster(
     usual_out = catalog.usual_scale_out.get(device.name, catalog.other_scale_out)
     out = _link(usual_out if scale_out is None else scale_out, "scale-out", "cluster.scale_out")
     values = {"device": device, "scale_up": up, "scale_out": out, "nodes": nodes}
+    values["oversubscription"] = oversubscription
     values["gpus_per_node"] = device.node_gpus if gpus_per_node is None else gpus_per_node
     single = validated(Cluster, values, field="cluster")
     domain = _nodes_per_domain(single, scale_up_gpus)

@@ -23,6 +23,10 @@ class Cluster(Record):
     nodes: int = Field(strict=True, ge=1, le=8192)
     gpus_per_node: int = Field(strict=True, ge=1, le=576)
     nodes_per_domain: int = Field(default=1, strict=True, ge=1, le=576)
+    oversubscription: float = Field(default=1.0, ge=1, le=100)
+    """How many times more the NICs below a leaf switch can send than the links above it carry. All traffic
+    between domains is taken to cross a leaf; 1 (a fabric that does not block) also where it stays below
+    one."""
 
     @property
     def num_gpus(self) -> int:
@@ -33,6 +37,11 @@ class Cluster(Record):
     def gpus_per_domain(self) -> int:
         """GPUs of one scale-up domain."""
         return self.nodes_per_domain * self.gpus_per_node
+
+    @property
+    def between_bytes_per_s(self) -> float:
+        """What a GPU has between domains while all of them send: one direction, data-sheet rate."""
+        return self.scale_out.bandwidth_bytes_per_s / self.oversubscription
 
     def node_of(self, rank: int) -> int:
         """The node that holds rank `rank`."""

@@ -29,6 +29,9 @@ class ClusterFields(Record):
     scale_out: Any = None
     scale_up_gpus: Count | None = None
     """GPUs of one scale-up domain, where it spans nodes."""
+    oversubscription: float = 1.0
+    """Of the network between domains, above its leaf switches: 2 where half of what the NICs send can
+    cross."""
 
 
 def stated_cluster(
@@ -63,6 +66,7 @@ def stated_cluster(
         scale_up=scale_up,
         scale_out=fields.scale_out,
         scale_up_gpus=fields.scale_up_gpus,
+        oversubscription=fields.oversubscription,
     )
     return cluster, (*found, *_alike(cluster, hosts, fields.gpu == AUTO), *assumed)
 

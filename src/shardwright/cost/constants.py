@@ -5,7 +5,9 @@ from importlib.resources import files
 
 import yaml
 
+from shardwright.cost.exchange import ExchangeForm
 from shardwright.record import Record
+from shardwright.steps.operation import ExchangeKernel
 
 
 class DecodeConstants(Record):
@@ -26,13 +28,6 @@ class PrefillConstants(Record):
 class SmallConstants(Record):
     t0: float
     em: float
-
-
-class CollectiveConstants(Record):
-    a: float
-    b: float
-    s: float
-    e: float
 
 
 class Intervals(Record):
@@ -57,12 +52,8 @@ class Constants(Record):
     prefill: PrefillConstants
     latent: DecodeConstants
     small: SmallConstants
-    collective: dict[str, CollectiveConstants]
+    exchange: dict[ExchangeKernel, ExchangeForm]
     intervals: Intervals
-
-    def collective_for(self, device: str) -> CollectiveConstants:
-        """The device's own constants, else those of the device that all was fitted on."""
-        return self.collective.get(device, self.collective[self.fitted_on])
 
 
 @cache

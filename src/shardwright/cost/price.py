@@ -16,12 +16,11 @@ from functools import reduce
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.cost.collectives import Wires
-from shardwright.cost.constants import constants
 from shardwright.cost.memory import RankMemory, rank_memories
 from shardwright.cost.profile import profile_for
 from shardwright.cost.span import axis_nodes
 from shardwright.cost.step import StepCost, step_cost
+from shardwright.cost.wires import Wires
 from shardwright.engine.engine import Degrees, Engine
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
@@ -234,7 +233,7 @@ def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees) -> Wires:
         cluster=cluster,
         profile=profile_for(cluster.device)[0],
         kernels=engine.kernels,
-        law=constants().collective_for(cluster.device.name),
+        own_sums=engine.own_sums,
         nodes=axis_nodes(engine, degrees, cluster.gpus_per_domain),
     )
 

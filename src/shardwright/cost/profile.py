@@ -10,6 +10,8 @@ from typing import Literal
 import yaml
 
 from shardwright.cluster.device import Device
+from shardwright.cost.collectives import CollectiveLaw
+from shardwright.cost.exchange import ExchangeLaw
 from shardwright.cost.experts import ExpertsLaw
 from shardwright.cost.gemm import GemmLaw
 from shardwright.errors import InputError
@@ -32,6 +34,8 @@ class Profile(Record):
     tool: str
     gemm: tuple[GemmLaw, ...] = ()
     experts: tuple[ExpertsLaw, ...] = ()
+    collectives: tuple[CollectiveLaw, ...] = ()
+    exchanges: tuple[ExchangeLaw, ...] = ()
 
 
 Distance = Literal["measured", "same family", "same vendor", "other vendor"]

@@ -16,18 +16,18 @@ from typing import cast
 
 import numpy as np
 
-from shardwright.cost.collectives import (
+from shardwright.cost.compute import attention_seconds, small_seconds
+from shardwright.cost.constants import constants
+from shardwright.cost.experts import experts_seconds
+from shardwright.cost.gemm import gemm_seconds
+from shardwright.cost.law import choose, formats_of
+from shardwright.cost.wires import (
     Wires,
     all_reduce_seconds,
     exchange_seconds,
     gather_seconds,
     transfer_seconds,
 )
-from shardwright.cost.compute import attention_seconds, small_seconds
-from shardwright.cost.constants import constants
-from shardwright.cost.experts import experts_seconds
-from shardwright.cost.gemm import gemm_seconds
-from shardwright.cost.law import choose, formats_of
 from shardwright.engine.engine import Degrees
 from shardwright.layout.grid import Role
 from shardwright.model.spec import ModelSpec

@@ -35,6 +35,9 @@ class Schedule(Record):
 EXCHANGES: dict[ExchangeMode, str] = {
     "gather": "tokens gathered and reduce-scattered",
     "all_to_all": "rows sent to their experts",
+    "deepep": "rows sent by DeepEP",
+    "deepep_normal": "rows sent by DeepEP's normal kernels",
+    "deepep_low_latency": "rows sent by DeepEP's low-latency kernels",
 }
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.cost.collectives import Wires
 from shardwright.cost.price import wires_of
 from shardwright.cost.step import operation_seconds
+from shardwright.cost.wires import Wires
 from shardwright.dag.chain import Work, chains
 from shardwright.dag.graph import Graph, build_graph
 from shardwright.dag.idle import communication_share, exposed_share, time_spent

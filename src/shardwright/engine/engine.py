@@ -14,8 +14,9 @@ from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Record, Size
 
-ExchangeMode = Literal["gather", "all_to_all"]
-"""How tokens reach experts: all-gather + reduce-scatter (no top-k factor), or rows to their experts."""
+ExchangeMode = Literal["gather", "all_to_all", "deepep", "deepep_normal", "deepep_low_latency"]
+"""How tokens reach experts: all-gather + reduce-scatter (no top-k factor), or rows to their experts, by an
+all-to-all of the collective library or by DeepEP; `deepep` changes its kernels with the phase."""
 
 
 Kernels = Literal["vllm", "sglang", "trtllm"]
@@ -43,6 +44,49 @@ class Degrees(Protocol):
     def redundant(self) -> Size: ...
     @property
     def home(self) -> ExpertHome: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumLimit:
+    """Up to how many bytes an engine sums by kernels of its own, by the number of ranks; None: always.
+
+    named: part of the device's name; "": any. joined: whether the GPUs have links of their own, or PCIe
+    alone.
+    """
+
+    named: str = ""
+    joined: bool = True
+    up_to_bytes: dict[int, int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSums:
+    """When an engine sums over a TP group by kernels of its own, and not by its collective library.
+
+    The first of `limits` that fits a device holds. across_nodes: also between the nodes of a scale-up domain.
+    """
+
+    limits: tuple[SumLimit, ...]
+    across_nodes: bool = False
+    source: str
+
+    def largest_bytes(self, device: Device, num_ranks: Size) -> Size:
+        """The largest buffer; 0 for a number of ranks that the engine has no kernel for."""
+        fits = (
+            limit
+            for limit in self.limits
+            if limit.named in device.name and limit.joined == (device.scale_up_gpus > 1)
+        )
+        limit = next(fits, None)
+        ranks = np.asarray(num_ranks)
+        if limit is None:
+            return np.zeros(ranks.shape)
+        if limit.up_to_bytes is None:
+            return np.full(ranks.shape, np.inf)
+        largest: Size = np.zeros(ranks.shape)
+        for count, num_bytes in limit.up_to_bytes.items():
+            largest = np.where(ranks == count, num_bytes, largest)
+        return largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +272,8 @@ class Engine:
     """None where it has none."""
     kernels: Kernels = "vllm"
     """Those that stand for its own: an engine that nobody measured computes by the same libraries as vLLM."""
+    own_sums: OwnSums | None = None
+    """None where its collective library sums."""
     sums_in_levels: bool = False
     """Whether a sum over a TP group on several nodes can be made hierarchical; else its library chooses."""
 

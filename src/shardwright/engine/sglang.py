@@ -6,7 +6,7 @@ Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
 from functools import partial
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
-from shardwright.engine.engine import Engine, MemoryRule, Overlap, SchedulerLimits, Sources
+from shardwright.engine.engine import Engine, MemoryRule, Overlap, OwnSums, SchedulerLimits, Sources, SumLimit
 from shardwright.engine.rules import (
     attention_ranks,
     dense_model,
@@ -28,7 +28,7 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.stages import first_stages
 from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
-from shardwright.units import GIB
+from shardwright.units import GIB, MIB
 
 VERSION = "0.5.23"
 WIDTHS = "SGLang 0.5.23, runtime_context.py:73,137-160,295-313"
@@ -197,7 +197,7 @@ MEMORY = MemoryRule(
 
 OVERLAP = Overlap(
     micro_batches=(2,),
-    exchange="all_to_all",
+    exchange="deepep",
     hides="exchanges",
     max_pp=1,
     needs_dp=True,
@@ -207,6 +207,18 @@ OVERLAP = Overlap(
         "SGLang 0.5.23, batch_overlap/two_batch_overlap.py; server_args.py: two-batch overlap needs a back "
         "end for the exchange; PP turns overlapping off (arg_groups/validation_hook.py:119-123). Decode with "
         "DeepEP's low-latency kernels takes no SM: github.com/deepseek-ai/DeepEP, README, 2025"
+    ),
+)
+
+OWN_SUMS = OwnSums(
+    limits=(
+        SumLimit(joined=False, up_to_bytes={2: 8 * MIB - 1}),
+        SumLimit(named="A100", up_to_bytes=dict.fromkeys((2, 4, 6, 8), 8 * MIB)),
+        SumLimit(up_to_bytes=dict.fromkeys(range(2, 9), 16 * MIB)),
+    ),
+    source=(
+        "SGLang, distributed/device_communicators/custom_all_reduce_v2.py at 08d6c0169a56 (16 MiB, 2 to 8 "
+        "GPUs with NVLink), custom_all_reduce.py (8 MiB: the older kernels, which A100 and PCIe run)"
     ),
 )
 
@@ -237,4 +249,5 @@ SGLANG_0_5_23 = Engine(
     read=partial(judge, DIALECT),
     command=command,
     overlap=OVERLAP,
+    own_sums=OWN_SUMS,
 )

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell
-from shardwright.engine.engine import Engine, MemoryRule, Rule, SchedulerLimits, Sources
+from shardwright.engine.engine import Engine, MemoryRule, OwnSums, Rule, SchedulerLimits, Sources, SumLimit
 from shardwright.engine.rules import (
     dense_model,
     dense_width,
@@ -150,4 +150,13 @@ TENSORRT_LLM_1_2 = Engine(
         flags="TensorRT-LLM 1.2, tensorrt_llm/commands/serve.py",
     ),
     read=partial(judge, DIALECT),
+    own_sums=OwnSums(
+        limits=(SumLimit(up_to_bytes=None),),
+        across_nodes=True,
+        source=(
+            "TensorRT-LLM 1.3.0rc20, AllReduceStrategy.AUTO: it chooses among its kernels and NCCL by a "
+            "table of its own, MNNVL kernels across the trays of a rack; the measured rows are its choice "
+            "at every size"
+        ),
+    ),
 )

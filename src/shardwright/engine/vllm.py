@@ -15,9 +15,11 @@ from shardwright.engine.engine import (
     Engine,
     MemoryRule,
     Overlap,
+    OwnSums,
     Rule,
     SchedulerLimits,
     Sources,
+    SumLimit,
 )
 from shardwright.engine.rules import (
     attention_ranks,
@@ -40,7 +42,7 @@ from shardwright.layout.stages import even_stages
 from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
-from shardwright.units import GIB
+from shardwright.units import GIB, MIB
 
 VERSION = "0.33.0"
 MOE_CONFIG = "vLLM 0.33.0, model_executor/layers/fused_moe/config.py:1106-1114,1226-1237"
@@ -213,13 +215,31 @@ TWO_BATCHES = (
 
 OVERLAP = Overlap(
     micro_batches=(2,),
-    exchange="all_to_all",
+    exchange="deepep_low_latency",
     hides="exchanges",
     max_pp=1,
     needs_dp=True,
     vendor="NVIDIA",
     flags=("--all2all-backend", "deepep_low_latency", "--enable-dbo"),
     source=f"vLLM 0.33.0, config/vllm.py:2180: {TWO_BATCHES}",
+)
+
+OWN_SUMS = OwnSums(
+    limits=(
+        SumLimit(joined=False, up_to_bytes={2: 8 * MIB - 1}),
+        *(
+            SumLimit(named=name, up_to_bytes={2: 64 * MIB, 4: 32 * MIB, 6: 64 * MIB, 8: 64 * MIB})
+            for name in ("H100", "H20", "H800")
+        ),
+        SumLimit(named="B200", up_to_bytes={2: 8 * MIB, 4: 32 * MIB, 6: 128 * MIB, 8: 128 * MIB}),
+        SumLimit(named="B300", up_to_bytes={2: 4 * MIB, 4: 32 * MIB, 6: 32 * MIB, 8: 64 * MIB}),
+        SumLimit(up_to_bytes=dict.fromkeys((2, 4, 6, 8), 8 * MIB - 1)),
+    ),
+    source=(
+        "vLLM, distributed/device_communicators/all_reduce_utils.py at 00d618aab604 (custom and "
+        "symmetric-memory sums by compute capability: the larger limit), custom_all_reduce.py (8 MiB "
+        "elsewhere; two GPUs alone without NVLink among all)"
+    ),
 )
 
 VLLM_0_33 = Engine(
@@ -245,4 +265,5 @@ VLLM_0_33 = Engine(
     read=partial(judge, DIALECT),
     command=command,
     overlap=OVERLAP,
+    own_sums=OWN_SUMS,
 )

@@ -42,6 +42,7 @@ def read_experts(fields: Fields, names: ExpertFields) -> Experts:
     if num_shared * width > LARGEST_COUNT:
         fields.refuse(names.width, f"a whole number up to {LARGEST_COUNT // num_shared}")
     shared_width = fields.count(names.shared_width, least=0) if names.shared_width else num_shared * width
+    groups, top_groups = _groups(fields, num_experts, top_k)
     return Experts(
         num_experts=num_experts,
         top_k=top_k,
@@ -51,7 +52,25 @@ def read_experts(fields: Fields, names: ExpertFields) -> Experts:
         correction_bias=names.correction_bias,
         router_bias=names.bias,
         bias=names.bias,
+        groups=groups,
+        top_groups=top_groups,
     )
+
+
+def _groups(fields: Fields, num_experts: int, top_k: int) -> tuple[int, int]:
+    """Group-limited routing: n_group and topk_group, which mean nothing where topk_method is greedy.
+
+    One group, where a config states none: what transformers takes by default is not what was trained.
+    """
+    if fields.values.get("n_group") is None or fields.values.get("topk_method") == "greedy":
+        return 1, 1
+    groups = fields.count("n_group", most=num_experts)
+    top_groups = fields.count("topk_group", most=groups)
+    if num_experts % groups:
+        fields.refuse("n_group", f"a divisor of the {num_experts} experts")
+    if top_k > num_experts // groups * top_groups:
+        fields.refuse("topk_group", f"groups of {num_experts // groups} experts that hold {top_k} together")
+    return groups, top_groups
 
 
 def dense_nowhere(fields: Fields, num_layers: int) -> tuple[int, ...]:

@@ -70,11 +70,21 @@ class Experts(Record):
     """Biases in the linear layers of every expert (gpt-oss)."""
     weight_dtype: Dtype | None = None
     """How the experts' matrices are stored, where not like the other linear layers."""
+    groups: Count = 1
+    """Equal groups of experts in order; a token's experts are all in `top_groups` of them (DeepSeek-V3: 4 of
+    8)."""
+    top_groups: Count = 1
 
     @model_validator(mode="after")
     def _top_k_fits(self) -> "Experts":
         if self.top_k > self.num_experts:
             raise ValueError(f"top_k {self.top_k} exceeds num_experts {self.num_experts}")
+        if self.num_experts % self.groups:
+            raise ValueError(f"num_experts {self.num_experts} is not a multiple of groups {self.groups}")
+        if self.top_groups > self.groups:
+            raise ValueError(f"top_groups {self.top_groups} exceeds groups {self.groups}")
+        if self.top_k > (most := self.num_experts // self.groups * self.top_groups):
+            raise ValueError(f"top_k {self.top_k} exceeds the {most} experts of {self.top_groups} groups")
         return self
 
 

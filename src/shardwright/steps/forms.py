@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,7 +10,16 @@ from shardwright.engine.engine import ExchangeMode
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Size
 from shardwright.steps.load import Load
-from shardwright.steps.operation import AllReduce, Gather, Operation
+from shardwright.steps.operation import AllReduce, ExchangeKernel, Gather, Operation, Phase
+
+KERNELS: dict[ExchangeMode, dict[Phase, ExchangeKernel | Literal["gather"]]] = {
+    "gather": {"prefill": "gather", "decode": "gather"},
+    "all_to_all": {"prefill": "all_to_all", "decode": "all_to_all"},
+    "deepep": {"prefill": "normal", "decode": "low_latency"},
+    "deepep_normal": {"prefill": "normal", "decode": "normal"},
+    "deepep_low_latency": {"prefill": "low_latency", "decode": "low_latency"},
+}
+"""What moves tokens to their experts in each phase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +31,10 @@ class Forms:
 
     exchange: ExchangeMode = "all_to_all"
     near_ranks: Size = 1
+
+    def kernel(self, phase: Phase) -> ExchangeKernel | Literal["gather"]:
+        """What moves tokens to their experts in this phase."""
+        return KERNELS[self.exchange][phase]
 
 
 def hidden_sum(name: str, model: ModelSpec, load: Load, num_ranks: Size, forms: Forms) -> Iterator[Operation]:

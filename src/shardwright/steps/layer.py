@@ -30,17 +30,19 @@ def attention_layer(
     if degrees.home == "folded":
         yield from routed_experts(model, experts, degrees, load, forms)
     else:
-        yield sent_to_experts(model, experts, degrees, load, "dispatch")
-        yield sent_to_experts(model, experts, degrees, load, "combine")
+        yield sent_to_experts(model, experts, degrees, load, forms, combines=False)
+        yield sent_to_experts(model, experts, degrees, load, forms, combines=True)
         yield from hidden_sum("experts_sum", model, load, degrees.tp, forms)
 
 
-def expert_layer(model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load) -> Iterator[Operation]:
+def expert_layer(
+    model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load, forms: Forms
+) -> Iterator[Operation]:
     """A layer on a GPU that holds experts only; nothing where the layer is dense."""
     if shape.mlp == "moe" and model.experts is not None:
-        yield sent_to_experts(model, model.experts, degrees, load, "dispatch")
+        yield sent_to_experts(model, model.experts, degrees, load, forms, combines=False)
         yield expert_compute(model, model.experts, degrees, load)
-        yield sent_to_experts(model, model.experts, degrees, load, "combine")
+        yield sent_to_experts(model, model.experts, degrees, load, forms, combines=True)
 
 
 def _gated_mlp(model: ModelSpec, degrees: Degrees, load: Load, name: str, width: Size) -> Iterator[Operation]:

@@ -12,8 +12,13 @@ import numpy as np
 
 from shardwright.model.dtype import Dtype
 from shardwright.record import Size
+from shardwright.steps.spread import Spread
 
 Phase = Literal["prefill", "decode"]
+
+ExchangeKernel = Literal["all_to_all", "normal", "low_latency"]
+"""all_to_all: of the collective library. normal, low_latency: DeepEP's; the first sends a row once to each
+node and each rank that needs it, the second once for each chosen expert. Source: DeepEP, docs/legacy.md."""
 
 Family = Literal["gemm", "attention", "experts", "small", "all_reduce", "gather", "exchange", "transfer"]
 """Operations whose errors of prediction go together."""
@@ -200,14 +205,20 @@ class Gather(Communication):
 class Exchange(Communication):
     """One direction of an all-to-all of token rows: dispatch to the experts or combine back.
 
-    payload_bytes: what the busiest rank sends or receives, rows that stay on the rank included.
-    remote: the share of the payload that leaves the rank under expected routing.
-    dedicated: between attention GPUs and expert GPUs of their own, which may be on other nodes altogether.
+    payload_bytes: what the busiest rank sends or receives, rows that stay on the rank included. remote: the
+    share of the payload that leaves the rank under expected routing. dedicated: between attention GPUs and
+    expert GPUs of their own, which may be on other nodes altogether. row_bytes: of one row on its way.
+    kernel: that moves the rows. combines: back from the experts. spread: of a token's rows, where the kernel
+    is one of DeepEP's.
     """
 
     family = "exchange"
     remote: Size
     dedicated: bool = False
+    row_bytes: float = 0.0
+    kernel: ExchangeKernel = "all_to_all"
+    combines: bool = False
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

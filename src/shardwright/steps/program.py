@@ -45,7 +45,7 @@ def rank_program(
     """
     if role == "experts":
         for layer, shape, count in _layers(stage):
-            yield from _in_layer(expert_layer(model, shape, degrees, load), layer, count)
+            yield from _in_layer(expert_layer(model, shape, degrees, load, forms), layer, count)
         return
     if stage.first:
         yield from _embed(model, degrees, load, forms)

@@ -84,7 +84,7 @@ def test_where_nothing_fits_there_is_none() -> None:
 def test_what_it_keeps_stands_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("max-model-len: 4096\ntensor-parallel-size: 8\n")
     text = (
-        "HF_HOME=/a vllm serve Qwen/Qwen3-30B-A3B --config c.yaml --no-enable-prefix-caching "
+        "HF_HOME=/a vllm serve Qwen/Qwen3-8B --config c.yaml --no-enable-prefix-caching "
         "--api-key=-k --port 9 --eplb-config.window_size 10"
     )
     audit = audit_command(text, {"cluster": {"gpu": "H100", "gpus": 8}}, folder=tmp_path)

@@ -44,7 +44,7 @@ SPELLINGS = [
     ("vllm serve M --kv-cache-dtype turboquant_k8v4", {}),
     (
         "vllm serve M --all2all-backend deepep_low_latency --enable-dbo",
-        {"exchange": "all_to_all", "overlap": True},
+        {"exchange": "deepep_low_latency", "overlap": True},
     ),
     ("vllm serve M -q fp8", {"weight_dtype": "fp8"}),
     ("VLLM_PP_LAYER_PARTITION=9,7 vllm serve M", {"stage_layers": (9, 7)}),

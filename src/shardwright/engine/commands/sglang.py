@@ -130,7 +130,8 @@ FLAGS = (
         source="SGLang 0.5.23, arg_groups/fields/exec_.py:836-850; arg_groups/overrides.py:1578-1620",
         choices={
             "none": "gather",
-            **dict.fromkeys(("deepep", "deepep_v2", "mooncake", "nixl", "mori", "pplx"), "all_to_all"),
+            **dict.fromkeys(("deepep", "deepep_v2"), "deepep"),
+            **dict.fromkeys(("mooncake", "nixl", "mori", "pplx"), "all_to_all"),
             **dict.fromkeys(("flashinfer", "megamoe", "flashinfer_megamoe", "ascend_fuseep"), "all_to_all"),
         },
         others=("ascend_tp",),
@@ -181,7 +182,8 @@ def _realise(settings: Settings, model: ModelSpec) -> tuple[Stated, Outcome]:
     if attn_dp > 1 and model.experts is None:
         raise InputError("--attn-dp-size", attn_dp, "1: attention DP is modelled with experts only")
     # overrides.py:1609-1620: a back end that spans the EP group makes it all of the stage.
-    ep = tp if settings.get("exchange") == "all_to_all" else degree(settings, "ep")
+    gathered = settings.get("exchange", "gather") == "gather"
+    ep = degree(settings, "ep") if gathered else tp
     given = {"ep": ep if "ep" in settings or ep > 1 else None, "edp": moe_dp if moe_dp > 1 else None}
     own = given if model.experts else {}
     attention = tp // attn_dp if tp % attn_dp == 0 else tp

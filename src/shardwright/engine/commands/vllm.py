@@ -116,7 +116,9 @@ FLAGS = (
         means="tokens to experts by",
         source="vLLM 0.33.0, config/parallel.py:45-60",
         choices={
-            **dict.fromkeys(("deepep_high_throughput", "deepep_low_latency", "deepep_v2"), "all_to_all"),
+            "deepep_high_throughput": "deepep_normal",
+            "deepep_low_latency": "deepep_low_latency",
+            "deepep_v2": "deepep",
             **dict.fromkeys(("mori_high_throughput", "mori_low_latency", "moonep", "nixl_ep"), "all_to_all"),
             **dict.fromkeys(("flashinfer_nvlink_two_sided", "flashinfer_nvlink_one_sided"), "all_to_all"),
             "flashinfer_all2allv": "all_to_all",
@@ -188,7 +190,7 @@ def _refuses(settings: Settings, model: ModelSpec) -> Iterator[Refusal]:
             "add --enable-eplb, or leave out num_redundant_experts",
             "vLLM 0.33.0, config/parallel.py:583-589",
         )
-    if settings.get("overlap") and settings.get("exchange") != "all_to_all":
+    if settings.get("overlap") and settings.get("exchange", "gather") == "gather":
         yield Refusal(
             "overlap-needs-exchange",
             f"--enable-dbo needs --all2all-backend {', '.join(OVERLAPPING)}",
