@@ -5,7 +5,7 @@ ENGINES := .venv-engines
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := $(VENV)/bin/shardwright
 
-.PHONY: demo proof test test-slow test-engines lint types bench clean
+.PHONY: demo proof test test-slow test-engines lint types bench bench-against clean
 
 demo: $(VENV)/.core
 	@sh examples/demo.sh $(RUN)
@@ -33,9 +33,14 @@ types: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/plan_cpu.py
+	$(VENV)/bin/python benchmarks/scaling.py
 	$(VENV)/bin/python benchmarks/graph.py
 	$(VENV)/bin/python benchmarks/two_batch_overlap.py
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/overlap.py
+
+# aiconfigurator in an environment of its own (0.9 GB), which the script makes; it works for two minutes.
+bench-against: $(VENV)/.core
+	$(VENV)/bin/python benchmarks/against_aiconfigurator.py
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -58,4 +63,4 @@ $(ENGINES)/.vllm: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(ENGINES) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ENGINES) .venv-aiconfigurator build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,36 +4,31 @@ Each command is run `RUNS` times after one warm-up; the figures are the operatin
 of the finished child), the median first.
 """
 
-import resource
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from processes import run
+
 RUNS = 5
 
 COMMANDS = {
     "plan examples/reference.yaml --best": ["plan", "examples/reference.yaml", "--best", "--json"],
     "plan examples/qwen3-30b-a3b.yaml": ["plan", "examples/qwen3-30b-a3b.yaml", "--json"],
-    "Qwen3-30B-A3B on 8 H100": [
-        *["plan", "--model", "Qwen3-30B-A3B", "--gpu", "H100-SXM-80GB", "--gpus", "8"],
+    "Qwen3-30B-A3B on 8 H200": ["plan", "--model", "Qwen3-30B-A3B", "--gpu", "H200-SXM-141GB", "--gpus", "8"],
+    "Qwen3-30B-A3B on 8 H200, as JSON": [
+        *["plan", "--model", "Qwen3-30B-A3B", "--gpu", "H200-SXM-141GB", "--gpus", "8"],
         "--json",
     ],
-    "Qwen3-30B-A3B on 2,048 H100, batch 4096": [
-        *["plan", "--model", "Qwen3-30B-A3B", "--gpu", "H100-SXM-80GB", "--gpus", "2048"],
-        *["--batch", "4096", "--json"],
+    "Qwen3-30B-A3B on 2,048 H200, batch 4096": [
+        *["plan", "--model", "Qwen3-30B-A3B", "--gpu", "H200-SXM-141GB", "--gpus", "2048"],
+        *["--batch", "4096"],
     ],
 }
 
 
 def cpu_seconds(arguments: list[str]) -> float:
     """User and system seconds of one run of the command line."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "shardwright.cli.main", *arguments]
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return run([sys.executable, "-m", "shardwright.cli.main", *arguments]).cpu_s
 
 
 def main() -> None:

@@ -9,9 +9,12 @@ from shardwright.errors import InputError
 
 
 class Record(BaseModel):
-    """An immutable, closed record: unknown fields are refused, numbers are finite."""
+    """An immutable, closed record: unknown fields are refused, numbers are finite.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    A class builds its validator at its first use: `shardwright plan` uses 20 of the 46 that it imports.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]

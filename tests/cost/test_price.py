@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardwright.cost.price import Price, price, wires_of
-from shardwright.cost.step import program_seconds, stages, step_cost
+from shardwright.cost.stages import stages
+from shardwright.cost.step import program_seconds, step_cost
 from shardwright.engine.catalog import ENGINES
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
@@ -51,7 +52,7 @@ LAYOUTS = {
 
 def arrays(layouts: list[Layout]) -> Candidates:
     columns = {name: np.array([getattr(layout, name) for layout in layouts]) for name in ARRAYS}
-    return Candidates(**columns, pp=layouts[0].pp, home=layouts[0].home)
+    return Candidates(**columns, home=layouts[0].home)
 
 
 FIGURES: dict[str, Callable[[Price], Size]] = {

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from shardwright.cost.step import stages
+from shardwright.cost.stages import stages
 from shardwright.layout.layout import Layout
 from shardwright.layout.placement import max_slots
 from shardwright.plan.deployment import Deployment

@@ -8,7 +8,8 @@ import numpy as np
 
 from shardwright.audit.subject import Subject
 from shardwright.cost.price import wires_of
-from shardwright.cost.step import StepCost, stages, step_cost
+from shardwright.cost.stages import stages
+from shardwright.cost.step import StepCost, step_cost
 from shardwright.cost.wires import Wires
 from shardwright.layout.grid import Role
 from shardwright.search.choices import Choice, Rule

@@ -2,22 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
-from rich.console import Console
 
 from shardwright.plan.file import write_text
 from shardwright.record import Record
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 R = TypeVar("R", bound=Record)
 
 
-def print_result(found: R, draw: Callable[[R, Console], None], *, as_json: bool) -> None:
+def print_result(found: R, draw: Callable[[R, "Console"], None], *, as_json: bool) -> None:
     """Print it: as JSON, or as `draw` does, as wide as the terminal."""
     if as_json:
         click.echo(found.model_dump_json(indent=2))
     else:
+        from rich.console import Console  # noqa: PLC0415 - 30 ms that JSON need not pay
+
         draw(found, Console())
 
 

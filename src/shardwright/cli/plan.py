@@ -1,7 +1,7 @@
 """shardwright plan: from a deployment to its plan."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,10 @@ from shardwright.plan.deployment import Deployment
 from shardwright.plan.file import write_plan
 from shardwright.plan.plan import Plan
 from shardwright.plan.strategy import resolve_layout
-from shardwright.report.terminal import print_plan
 from shardwright.search.search import plan_for, search
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @click.command("plan")
@@ -32,7 +34,7 @@ def command(
     found = make_plan(deployment_from(deployment, options), best=best, num_alternatives=top)
     if output is not None:
         click.echo(f"wrote {write_plan(found, output)}", err=True)
-    print_result(found, print_plan, as_json=as_json)
+    print_result(found, _draw, as_json=as_json)
     return 0 if found.met else 1
 
 
@@ -42,3 +44,9 @@ def make_plan(deployment: Deployment, *, best: bool, num_alternatives: int = 5) 
         return search(deployment, num_alternatives=num_alternatives)
     layout, how = resolve_layout(deployment, deployment.layout)
     return plan_for(deployment, layout, reason=f"as the deployment asks: {how}")
+
+
+def _draw(plan: Plan, console: "Console") -> None:
+    from shardwright.report.terminal import print_plan  # noqa: PLC0415 - with rich, as print_result
+
+    print_plan(plan, console)

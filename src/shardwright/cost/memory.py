@@ -4,8 +4,9 @@ Weights come from the rows of model/weights.py through the sharding rules, so th
 loads. The budget and what the engine keeps for itself come from its memory rule.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, reduce
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device
 from shardwright.cost.kv_cache import KvCache
-from shardwright.cost.step import stages
+from shardwright.cost.stages import Kind, Layers, kinds
 from shardwright.engine.engine import Degrees, Engine, MemoryRule, SchedulerLimits
 from shardwright.layout.grid import Role
 from shardwright.layout.placement import max_slots
@@ -23,7 +24,9 @@ from shardwright.model.spec import GQA, LayerShape, Mlp, ModelSpec
 from shardwright.model.weight import Weight
 from shardwright.model.weights import layer_weights, outer_weights, output_head
 from shardwright.record import Size
-from shardwright.steps.program import Stage
+
+Runs = tuple[tuple[LayerShape, Size], ...]
+"""Layers of each shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class RankMemory:
     stage: str
     first_stage: int
     """Index of the first stage of the kind; 0 for experts that all stages share."""
+    stages: Size
+    """How many stages of the kind there are: 0 where a layout of many has none."""
     dense_weights: Size
     expert_weights: Size
     embedding: Size
@@ -112,7 +117,7 @@ def rank_memories(
     engine: Engine,
     cluster: Cluster,
     degrees: Degrees,
-    layers: tuple[int, ...],
+    layers: Layers,
     *,
     sequences: Size,
     tokens_per_sequence: int,
@@ -122,14 +127,22 @@ def rank_memories(
     sequences: on one attention rank, all its micro-batches together, each tokens_per_sequence long.
     """
     site = _Site(model=model, rule=engine.memory, device=cluster.device, degrees=degrees)
-    every = stages(model, layers)
-    for stage in dict.fromkeys(every):
-        first = every.index(stage)
-        yield _attention_rank(site, stage, first, sequences=sequences, tokens=tokens_per_sequence)
-        if degrees.home == "per_stage" and _num_moe(stage):
-            yield _expert_rank(site, stage.runs, _stage_name(stage), first)
+    every = kinds(model, layers)
+    for kind in every:
+        yield _attention_rank(site, kind, sequences=sequences, tokens=tokens_per_sequence)
+        moe_layers = _sum(count for shape, count in kind.runs if shape.mlp == "moe")
+        if degrees.home == "per_stage" and np.any(moe_layers):
+            there = np.where(np.asarray(moe_layers) > 0, kind.times, 0)
+            yield _expert_rank(site, kind.runs, kind.name, kind.first_stage, there)
     if degrees.home == "shared":
-        yield _expert_rank(site, (run for stage in every for run in stage.runs), "all", 0)
+        runs = tuple((shape, kind.times * count) for kind in every for shape, count in kind.runs)
+        yield _expert_rank(site, runs, "all", 0, 1)
+
+
+def largest(memories: Sequence[RankMemory], figure: Callable[[RankMemory], Size]) -> Size:
+    """The largest of a figure over all ranks of a layout."""
+    there = (np.where(np.asarray(row.stages) > 0, figure(row), -np.inf) for row in memories)
+    return reduce(np.maximum, there)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +154,11 @@ class _Site:
     device: Device
     degrees: Degrees
 
-    @property
+    @cached_property
     def limits(self) -> SchedulerLimits:
         return self.rule.limits_on(self.device)
 
-    @property
+    @cached_property
     def slots(self) -> Size:
         """Expert slots of the fullest rank."""
         experts = self.model.experts
@@ -170,46 +183,53 @@ class _Site:
             total = total + local_elements(row, self.degrees, self.slots) * row.bytes_per_element
         return total
 
-    def layer_bytes(self, runs: Iterable[tuple[LayerShape, Size]], *, experts: bool) -> Size:
-        """Bytes of layers of these shapes: of their experts, or of all else."""
-        alike: dict[tuple[Mlp, int], Size] = {}
-        for shape, count in runs:
-            alike[shape.mlp, shape.stored] = alike.get((shape.mlp, shape.stored), 0) + count
-        total: Size = 0.0
-        for kind, count in alike.items():
-            shapes = enumerate(self.model.layer_shapes)
-            layer = next(i for i, shape in shapes if (shape.mlp, shape.stored) == kind)
-            rows = layer_weights(self.model, layer)
-            total = total + count * self.bytes_of(row for row in rows if (row.part == "expert") == experts)
-        return total
+    @cached_property
+    def layer_bytes(self) -> dict[tuple[Mlp, int], tuple[Size, Size]]:
+        """Bytes of one layer of each kind: (of its experts, of all else)."""
+        found: dict[tuple[Mlp, int], tuple[Size, Size]] = {}
+        for layer, shape in enumerate(self.model.layer_shapes):
+            if (shape.mlp, shape.stored) not in found:
+                rows = layer_weights(self.model, layer)
+                experts, others = (
+                    [row for row in rows if (row.part == "expert") == wanted] for wanted in (True, False)
+                )
+                found[shape.mlp, shape.stored] = self.bytes_of(experts), self.bytes_of(others)
+        return found
+
+    def expert_bytes(self, runs: Runs) -> Size:
+        """Bytes of the experts of these layers."""
+        return _sum(count * self.layer_bytes[shape.mlp, shape.stored][0] for shape, count in runs)
+
+    def dense_bytes(self, runs: Runs) -> Size:
+        """Bytes of all else of these layers."""
+        return _sum(count * self.layer_bytes[shape.mlp, shape.stored][1] for shape, count in runs)
 
 
-def _attention_rank(
-    site: _Site, stage: Stage, first_stage: int, *, sequences: Size, tokens: int
-) -> RankMemory:
+def _attention_rank(site: _Site, kind: Kind, *, sequences: Size, tokens: int) -> RankMemory:
     model, rule, degrees = site.model, site.rule, site.degrees
     folded = degrees.home == "folded"
     windows: dict[int | None, Size] = {}
-    for shape, count in stage.runs:
+    for shape, count in kind.runs:
         windows[shape.window] = windows.get(shape.window, 0) + count
     cache = KvCache(
         layers=tuple(windows.items()),
         layer_bytes_per_token=kv_bytes_per_token_per_layer_per_rank(model, degrees.tp),
         block_tokens=rule.block_tokens,
     )
-    sampler = rule.sampler_bytes_per_logit * site.limits.max_sequences * model.vocab if stage.last else 0.0
+    sampler = rule.sampler_bytes_per_logit * site.limits.max_sequences * model.vocab if kind.last else 0.0
     outer = outer_weights(model)
     head = [weight for weight in outer if weight.part in ("norm", "head")]
-    if model.tied_embeddings and not stage.first:
+    if model.tied_embeddings and not kind.first:
         head.append(output_head(model))
     return RankMemory(
         role="attention+experts" if folded and model.experts else "attention",
-        stage=_stage_name(stage),
-        first_stage=first_stage,
-        dense_weights=site.layer_bytes(stage.runs, experts=False),
-        expert_weights=site.layer_bytes(stage.runs, experts=True) if folded else 0.0,
-        embedding=site.bytes_of(w for w in outer if w.part == "embedding") if stage.first else 0.0,
-        head=site.bytes_of(head) if stage.last else 0.0,
+        stage=kind.name,
+        first_stage=kind.first_stage,
+        stages=kind.times,
+        dense_weights=site.dense_bytes(kind.runs),
+        expert_weights=site.expert_bytes(kind.runs) if folded else 0.0,
+        embedding=site.bytes_of(w for w in outer if w.part == "embedding") if kind.first else 0.0,
+        head=site.bytes_of(head) if kind.last else 0.0,
         # The sampler runs after the forward pass: the larger of the two is what counts.
         activations=np.maximum(0.0, _forward_peak(site) - sampler),
         sampler=sampler,
@@ -222,9 +242,7 @@ def _attention_rank(
     )
 
 
-def _expert_rank(
-    site: _Site, runs: Iterable[tuple[LayerShape, Size]], name: str, first_stage: int
-) -> RankMemory:
+def _expert_rank(site: _Site, runs: Runs, name: str, first_stage: int, stages: Size) -> RankMemory:
     experts, degrees = site.model.experts, site.degrees
     assert experts is not None
     rows = site.limits.max_batched_tokens * degrees.dp / degrees.edp * experts.top_k / degrees.ep
@@ -233,8 +251,9 @@ def _expert_rank(
         role="experts",
         stage=name,
         first_stage=first_stage,
+        stages=stages,
         dense_weights=0.0,
-        expert_weights=site.layer_bytes(runs, experts=True),
+        expert_weights=site.expert_bytes(runs),
         embedding=0.0,
         head=0.0,
         activations=rows * width * site.model.activation_bytes,
@@ -246,15 +265,6 @@ def _expert_rank(
         length=1,
         **site.allowance,
     )
-
-
-def _stage_name(stage: Stage) -> str:
-    ends = {(True, True): "only", (True, False): "first", (False, True): "last", (False, False): "middle"}
-    return ends[stage.first, stage.last]
-
-
-def _num_moe(stage: Stage) -> Size:
-    return _sum(count for shape, count in stage.runs if shape.mlp == "moe")
 
 
 def _sum(sizes: Iterable[Size]) -> Size:

@@ -9,16 +9,16 @@ throughput = batch x output_tokens / (TTFT + output_tokens x TPOT).
 Queueing, bursts and the engine's host time are not in it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.cost.memory import RankMemory, rank_memories
+from shardwright.cost.memory import RankMemory, largest, rank_memories
 from shardwright.cost.profile import profile_for
 from shardwright.cost.span import axis_nodes
+from shardwright.cost.stages import Layers
 from shardwright.cost.step import StepCost, step_cost
 from shardwright.cost.wires import Wires
 from shardwright.engine.engine import Degrees, Engine
@@ -47,10 +47,15 @@ class Prefill:
     pass_s: Size
     busy_s: Size
 
+    def at(self, rows: NDArray[np.intp]) -> "Prefill":
+        """The seconds of these rows of its arrays."""
+        pass_s, busy_s = (np.asarray(seconds)[rows] for seconds in (self.pass_s, self.busy_s))
+        return replace(self, pass_s=pass_s, busy_s=busy_s)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """Figures of one layout, or arrays over layouts of one home and one pp. SI units.
+    """Figures of one layout, or arrays over layouts of one home. SI units.
 
     sequences: of an attention rank. served: with the micro-batches of `decode` one after the other in each
     stage. lone, full: a prompt on one dp rank, and on all of them. memories: every role and stage.
@@ -78,26 +83,23 @@ def price(
     cluster: Cluster,
     workload: Workload,
     degrees: Degrees,
-    layers: tuple[int, ...],
+    layers: Layers,
     *,
     micro_batches: Size | None = None,
     forms: Forms | None = None,
+    prefills: tuple[Prefill, Prefill] | None = None,
 ) -> Price:
-    """Price `degrees` (one layout, or arrays of one home and pp) with stages of `layers` layers.
+    """Price `degrees` (one layout, or arrays of one home) with stages of `layers` layers.
 
     micro_batches defaults to one a stage, as engines keep in flight, and never exceeds the sequences;
-    forms are those that the engine takes by default.
+    forms are those that the engine takes by default. prefills: what prefills_of gives, where it is known.
     """
     forms = forms or Forms(exchange=engine.exchange)
     sequences = rank_sequences(workload, degrees)
-    in_flight = np.minimum(len(layers) if micro_batches is None else micro_batches, sequences)
+    in_flight = np.minimum(degrees.pp if micro_batches is None else micro_batches, sequences)
     wires = wires_of(engine, cluster, degrees)
     decode = decode_cost(model, degrees, layers, workload, in_flight, wires, forms)
-    chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
-    lone, full = (
-        _prefill(model, workload, degrees, layers, wires, forms, chunks=chunks, busy_ranks=busy)
-        for busy in (1, degrees.dp)
-    )
+    lone, full = prefills or prefills_of(model, engine, cluster, workload, degrees, layers, forms)
     memories = load_memories(model, engine, cluster, workload, degrees, layers)
     return Price(
         workload=workload,
@@ -109,14 +111,33 @@ def price(
         full=full,
         served=_served(workload, degrees.dp, sequences, decode.cycle_s, lone, full),
         memories=memories,
-        used_bytes=_largest(memory.used for memory in memories),
-        over_budget_bytes=_largest(memory.over_budget for memory in memories),
-        kv_sequences=-_largest(
-            -memory.kv_tokens(workload.max_model_len) / workload.max_model_len
-            for memory in memories
-            if memory.keeps_kv
+        used_bytes=largest(memories, lambda memory: memory.used),
+        over_budget_bytes=largest(memories, lambda memory: memory.over_budget),
+        kv_sequences=-largest(
+            [memory for memory in memories if memory.keeps_kv],
+            lambda memory: -memory.kv_tokens(workload.max_model_len) / workload.max_model_len,
         ),
     )
+
+
+def prefills_of(
+    model: ModelSpec,
+    engine: Engine,
+    cluster: Cluster,
+    workload: Workload,
+    degrees: Degrees,
+    layers: Layers,
+    forms: Forms | None = None,
+) -> tuple[Prefill, Prefill]:
+    """(lone, full) of Price: they depend neither on the copies nor on the load."""
+    forms = forms or Forms(exchange=engine.exchange)
+    wires = wires_of(engine, cluster, degrees)
+    chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
+    lone, full = (
+        _prefill(model, workload, degrees, layers, wires, forms, chunks=chunks, busy_ranks=busy)
+        for busy in (1, degrees.dp)
+    )
+    return lone, full
 
 
 def served(price: Price, step_s: Size) -> Served:
@@ -130,7 +151,7 @@ def load_memories(
     cluster: Cluster,
     workload: Workload,
     degrees: Degrees,
-    layers: tuple[int, ...],
+    layers: Layers,
 ) -> tuple[RankMemory, ...]:
     """The memory of each role in each kind of stage, the KV of a full house included."""
     return tuple(
@@ -154,7 +175,7 @@ def rank_sequences(workload: Workload, degrees: Degrees) -> Size:
 def decode_cost(
     model: ModelSpec,
     degrees: Degrees,
-    layers: tuple[int, ...],
+    layers: Layers,
     workload: Workload,
     micro_batches: Size,
     wires: Wires,
@@ -187,7 +208,7 @@ def _prefill(
     model: ModelSpec,
     workload: Workload,
     degrees: Degrees,
-    layers: tuple[int, ...],
+    layers: Layers,
     wires: Wires,
     forms: Forms,
     *,
@@ -236,7 +257,3 @@ def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees) -> Wires:
         own_sums=engine.own_sums,
         nodes=axis_nodes(engine, degrees, cluster.gpus_per_domain),
     )
-
-
-def _largest(sizes: Iterable[Size]) -> Size:
-    return reduce(np.maximum, sizes)

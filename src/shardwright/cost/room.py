@@ -5,17 +5,16 @@ All but KV does not depend on the load, so that both follow from what is left fo
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 
-from shardwright.cost.memory import RankMemory
+from shardwright.cost.memory import RankMemory, largest
 from shardwright.record import Size
 
 
 def sequences_that_fit(memories: Sequence[RankMemory], length: int) -> Size:
     """The most sequences of `length` tokens on one attention rank; -1 where the weights do not fit."""
-    return reduce(np.minimum, (row.most_sequences(length) for row in memories))
+    return -largest(memories, lambda row: -row.most_sequences(length))
 
 
 def most_sequences(memories: Sequence[RankMemory], length: int) -> int:

@@ -9,7 +9,6 @@ Overlapped, a GPU computes for one micro-batch while another's rows are on their
 faster than max(sum of stage times, m x busiest engine of any GPU). What one reaches, dag/ plays.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
@@ -21,6 +20,7 @@ from shardwright.cost.constants import constants
 from shardwright.cost.experts import experts_seconds
 from shardwright.cost.gemm import gemm_seconds
 from shardwright.cost.law import choose, formats_of
+from shardwright.cost.stages import Layers, kinds
 from shardwright.cost.wires import (
     Wires,
     all_reduce_seconds,
@@ -30,7 +30,7 @@ from shardwright.cost.wires import (
 )
 from shardwright.engine.engine import Degrees
 from shardwright.layout.grid import Role
-from shardwright.model.spec import ModelSpec
+from shardwright.model.spec import LayerShape, ModelSpec
 from shardwright.record import Size
 from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load
@@ -47,7 +47,7 @@ from shardwright.steps.operation import (
     Small,
     Transfer,
 )
-from shardwright.steps.program import Stage, rank_program
+from shardwright.steps.program import closing, layer_program, opening
 
 Seconds = dict[Family, Size]
 
@@ -107,25 +107,10 @@ def program_seconds(operations: Iterable[Operation], wires: Wires) -> Seconds:
     return families
 
 
-def stages(model: ModelSpec, layers: tuple[int, ...]) -> list[Stage]:
-    """The stages of a pipeline, equal layers of a stage counted together.
-
-    Their shapes stand in the order in which the model first has them, so that equal stages compare equal.
-    """
-    shapes = dict.fromkeys(model.layer_shapes)
-    start, found = 0, []
-    for index, count in enumerate(layers):
-        held = Counter(model.layer_shapes[start : start + count])
-        runs = tuple((shape, held[shape]) for shape in shapes if shape in held)
-        found.append(Stage(runs=runs, first=index == 0, last=index == len(layers) - 1, first_layer=start))
-        start += count
-    return found
-
-
 def step_cost(
     model: ModelSpec,
     degrees: Degrees,
-    layers: tuple[int, ...],
+    layers: Layers,
     load: Load,
     micro_batches: Size,
     wires: Wires,
@@ -133,33 +118,51 @@ def step_cost(
 ) -> StepCost:
     """The step of `micro_batches` micro-batches of `load` each through stages of `layers` layers.
 
-    `degrees`, `load` and `micro_batches` may be arrays over layouts of one home and one pp. Equal stages
-    are priced once.
+    `degrees`, `load` and `micro_batches` may be arrays over layouts of one home, `layers` then their
+    pipelines. What stages have in common is priced once: a layer of each shape, and the ends.
     """
+    folded = degrees.home == "folded"
+    role: Role = "attention+experts" if folded else "attention"
+    of_model = kinds(model, layers)
+    shapes = dict.fromkeys(shape for kind in of_model for shape, _ in kind.runs)
+
+    def seconds(operations: Iterable[Operation]) -> Seconds:
+        return program_seconds(operations, wires)
+
+    firsts, lasts = {kind.first for kind in of_model}, {kind.last for kind in of_model}
+    opened = {first: seconds(opening(model, degrees, load, forms, first=first)) for first in firsts}
+    closed = {last: seconds(closing(model, degrees, load, last=last)) for last in lasts}
+    layer = {shape: seconds(layer_program(model, shape, degrees, load, role, forms)) for shape in shapes}
+    experts: dict[LayerShape, Seconds] = {}
+    if not folded:
+        # Both sides take part in an exchange: its seconds stand in the attention rank's program.
+        for shape in shapes:
+            program = layer_program(model, shape, degrees, load, "experts", forms)
+            experts[shape] = seconds(op for op in program if op.family == "experts")
     families: Seconds = {}
-    pass_s: Size = 0.0
+    shared: Seconds = {}
     slowest: Size = 0.0
     busiest: Size = 0.0
-    shared: Seconds = {}
-    for stage, how_many in Counter(stages(model, layers)).items():
-        role: Role = "attention+experts" if degrees.home == "folded" else "attention"
-        own = program_seconds(rank_program(model, degrees, stage, load, role, forms), wires)
+    for kind in of_model:
+        own: Seconds = {}
         remote: Seconds = {}
-        if degrees.home != "folded":
-            # Both sides take part in an exchange: its seconds stand in the attention rank's program.
-            program = rank_program(model, degrees, stage, load, "experts", forms)
-            remote = program_seconds((op for op in program if op.family == "experts"), wires)
-        experts = remote | {"exchange": own.get("exchange", 0.0)}
-        stage_s = _sum(own) + _sum(remote)
-        slowest = np.maximum(slowest, stage_s)
-        pass_s = pass_s + how_many * stage_s
-        busiest = np.maximum(busiest, _busiest_engine(own))
+        _add(own, opened[kind.first], 1)
+        for shape, count in kind.runs:
+            _add(own, layer[shape], count)
+            _add(remote, experts.get(shape, {}), count)
+        _add(own, closed[kind.last], 1)
+        beside = remote | {"exchange": own.get("exchange", 0.0)}
+        busy = _busiest_engine(own)
         if degrees.home == "per_stage":
-            busiest = np.maximum(busiest, _busiest_engine(experts))
+            busy = np.maximum(busy, _busiest_engine(beside))
         if degrees.home == "shared":
-            _add(shared, experts, how_many)
-        _add(families, own, how_many)
-        _add(families, remote, how_many)
+            _add(shared, beside, kind.times)
+        there = np.asarray(kind.times) > 0
+        slowest = np.maximum(slowest, np.where(there, _sum(own) + _sum(remote), 0.0))
+        busiest = np.maximum(busiest, np.where(there, busy, 0.0))
+        _add(families, own, kind.times)
+        _add(families, remote, kind.times)
+    pass_s = _sum(families)
     cycle_s = np.maximum(pass_s, micro_batches * np.maximum(slowest, _sum(shared)))
     floor_s = np.maximum(pass_s, micro_batches * np.maximum(busiest, _busiest_engine(shared)))
     return StepCost(
@@ -174,7 +177,7 @@ def _busiest_engine(families: Seconds) -> Size:
     return np.maximum(np.maximum(_sum(families) - communicating, communicating - copying), copying)
 
 
-def _add(total: Seconds, part: Seconds, times: int) -> None:
+def _add(total: Seconds, part: Seconds, times: Size) -> None:
     for family, seconds in part.items():
         total[family] = total.get(family, 0.0) + times * seconds
 

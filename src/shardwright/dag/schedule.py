@@ -32,6 +32,19 @@ class Schedule(Record):
     interference: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class Steady(Record):
+    """Decode without end under a schedule. step_s: from a sequence's token to its next.
+
+    exposed, busy: share of its time in which the average GPU waits for communication alone, and in which it
+    communicates at all.
+    """
+
+    schedule: Schedule
+    step_s: float
+    exposed: float
+    busy: float
+
+
 EXCHANGES: dict[ExchangeMode, str] = {
     "gather": "tokens gathered and reduce-scattered",
     "all_to_all": "rows sent to their experts",

@@ -10,14 +10,13 @@ from shardwright.cost.wires import Wires
 from shardwright.dag.chain import Work, chains
 from shardwright.dag.graph import Graph, build_graph
 from shardwright.dag.idle import communication_share, exposed_share, time_spent
-from shardwright.dag.schedule import Schedule
+from shardwright.dag.schedule import Schedule, Steady
 from shardwright.dag.timeline import Timeline, simulate
 from shardwright.dag.worker import group_sizes
 from shardwright.engine.engine import Engine, engine_grid
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import stage_counts
 from shardwright.model.spec import ModelSpec
-from shardwright.record import Record
 from shardwright.steps.load import Load
 from shardwright.steps.operation import Communication, Operation
 
@@ -26,19 +25,6 @@ STEADY = (2, 4)
 
 Within 3 % of 24 steps for models of 4 layers, 0.3 % on average; deeper ones settle sooner.
 """
-
-
-class Steady(Record):
-    """Decode without end under a schedule. step_s: from a sequence's token to its next.
-
-    exposed, busy: share of its time in which the average GPU waits for communication alone, and in which it
-    communicates at all.
-    """
-
-    schedule: Schedule
-    step_s: float
-    exposed: float
-    busy: float
 
 
 def step_timeline(

@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from shardwright.dag.schedule import Schedule
-from shardwright.dag.step import Steady
+from shardwright.dag.schedule import Schedule, Steady
 from shardwright.engine.engine import Breach
 from shardwright.plan.deployment import Deployment
 from shardwright.record import Record

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shardwright.cost.step import stages
+from shardwright.cost.stages import stages
 from shardwright.layout.grid import Role
 from shardwright.layout.layout import Layout
 from shardwright.plan.deployment import Deployment

@@ -1,6 +1,6 @@
 """Which row of the table: limits first, then targets, then the objective, then what most engines run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.engine.catalog import ENGINES
-from shardwright.engine.engine import breaches
-from shardwright.layout.layout import Layout
 from shardwright.model.spec import ModelSpec
 from shardwright.plan.deployment import Objective
-from shardwright.search.table import Floats, Table
+from shardwright.search.cases import Floats
+from shardwright.search.table import Table
 from shardwright.units import GB
 from shardwright.workload.workload import Targets
 
@@ -90,16 +89,24 @@ def near_equal(table: Table, ranking: Ranking, objective: Objective) -> list[int
     alike &= score <= score[best] * (1 + NEAR_EQUAL)
     if objective == "fewest_gpus":
         alike &= table.num_gpus == table.num_gpus[best]
-    return [int(row) for row in ranking.order if alike[row]][:MOST_NEAR_EQUAL]
+    found: list[int] = ranking.order[alike[ranking.order]][:MOST_NEAR_EQUAL].tolist()
+    return found
 
 
-def engines_for(layout: Layout, model: ModelSpec, cluster: Cluster) -> tuple[str, ...]:
-    """The engines whose rules the layout keeps and whose expert homes include it."""
-    return tuple(
-        engine.id
-        for engine in ENGINES.values()
-        if layout.home in engine.homes and not breaches(engine, layout, model, cluster)
-    )
+def engines_for(
+    table: Table, rows: Sequence[int], model: ModelSpec, cluster: Cluster
+) -> list[tuple[str, ...]]:
+    """For each row the engines whose rules its layout keeps and whose expert homes include it."""
+    found: list[tuple[str, ...]] = [()] * len(rows)
+    for places, batch in table.select(rows):
+        for engine in ENGINES.values():
+            if batch.home not in engine.homes:
+                continue
+            breached = [np.asarray(rule.breach(batch, model, cluster)) > 0 for rule in engine.rules]
+            legal = ~np.logical_or.reduce(np.broadcast_arrays(*breached, np.zeros(len(batch), dtype=bool)))
+            for place in np.asarray(places)[legal].tolist():
+                found[place] += (engine.id,)
+    return found
 
 
 def pareto(table: Table, ranking: Ranking) -> list[int]:
@@ -108,7 +115,9 @@ def pareto(table: Table, ranking: Ranking) -> list[int]:
     per_gpu = table.columns["throughput_tokens_per_s"][rows] / table.num_gpus[rows]
     tpot = table.columns["tpot_s"][rows]
     front, best = [], -np.inf
-    for index in np.lexsort((-per_gpu, tpot)):
+    fastest = np.lexsort((-per_gpu, tpot))
+    records = np.maximum.accumulate(per_gpu[fastest])
+    for index in fastest[np.flatnonzero(np.diff(records, prepend=-np.inf) > 0)]:
         if per_gpu[index] > best * (1 + 1e-9):
             front.append(int(rows[index]))
             best = per_gpu[index]

@@ -13,7 +13,7 @@ from shardwright.search.choose import Ranking
 from shardwright.search.obstacles import obstacles
 from shardwright.search.pool import build_pool, check_targets
 from shardwright.search.room import Room, room_of
-from shardwright.search.search import NoLayoutError, alternative, nothing_fits, pick, ranked
+from shardwright.search.search import NoLayoutError, alternatives, nothing_fits, pick, ranked
 from shardwright.search.table import Table
 from shardwright.search.timing import time_layout
 
@@ -139,4 +139,5 @@ def _cure(
     ]
     if layout.home != cured.home:
         changes.append(f"experts {layout.home} -> {cured.home}")
-    return Cure(changes=tuple(changes), layout=alternative(deployment, table, ranking, row))
+    (found,) = alternatives(deployment, table, ranking, [row])
+    return Cure(changes=tuple(changes), layout=found)

@@ -10,6 +10,7 @@ import numpy as np
 
 from shardwright.cost.price import load_memories
 from shardwright.cost.room import longest_sequence, most_sequences, sequences_that_fit
+from shardwright.cost.stages import pipelines
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
@@ -17,7 +18,8 @@ from shardwright.plan.deployment import Deployment
 from shardwright.record import Record
 from shardwright.search.candidates import most_copies
 from shardwright.search.engine import engine_of
-from shardwright.search.table import Illegal, legal_copies
+from shardwright.search.illegal import Illegal
+from shardwright.search.table import legal_copies
 from shardwright.search.timing import stage_layers
 
 NARROW = "fp8"
@@ -141,7 +143,7 @@ def roomiest(deployment: Deployment, max_gpus: int) -> Layout | None:
     length, best = work.input_tokens + work.output_tokens, (0, 0)
     chosen: Layout | None = None
     for single in legal_copies(deployment, engine, max_gpus=max_gpus, illegal=Illegal()):
-        layers = engine.stages(deployment.model.num_layers, single.pp)
+        layers = pipelines(deployment.model, engine.stages, single.pp)
         memories = load_memories(deployment.model, engine, deployment.cluster, work, single, layers)
         copies = most_copies(single, max_gpus=max_gpus, cluster=deployment.cluster)
         held = np.maximum(sequences_that_fit(memories, length), 0) * single.dp * copies

@@ -1,5 +1,9 @@
 """From a deployment to its plan."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from shardwright import __version__
 from shardwright.cost.constants import constants
 from shardwright.engine.engine import breaches
@@ -41,8 +45,8 @@ def search(deployment: Deployment, *, num_alternatives: int = 5, exact_gpus: int
         table.layout(best),
         timing=table.played.get(best),
         reason=_reason(deployment, table, ranking, best, alike),
-        alternatives=tuple(alternative(deployment, table, ranking, row) for row in others),
-        pareto=tuple(alternative(deployment, table, ranking, row) for row in pareto(table, ranking)),
+        alternatives=alternatives(deployment, table, ranking, others),
+        pareto=alternatives(deployment, table, ranking, pareto(table, ranking)),
         rejected=table.illegal + over_memory(table, ranking),
         num_priced=len(table),
     )
@@ -76,10 +80,10 @@ def pick(deployment: Deployment, table: Table, ranking: Ranking) -> tuple[int, l
     """
     alike = near_equal(table, ranking, deployment.objective)
 
+    engines = dict(zip(alike, engines_for(table, alike, deployment.model, deployment.cluster), strict=True))
+
     def preference(row: int) -> tuple[int, bool]:
-        layout = table.layout(row)
-        engines = engines_for(layout, deployment.model, deployment.cluster)
-        return -len(engines), layout.gpus_per_copy > deployment.cluster.gpus_per_node
+        return -len(engines[row]), table.layout(row).gpus_per_copy > deployment.cluster.gpus_per_node
 
     return min(alike, key=preference), alike
 
@@ -130,8 +134,9 @@ def over_memory(table: Table, ranking: Ranking) -> tuple[Rejected, ...]:
     layout = table.layout(nearest)
     cure = "more GPUs a copy, a smaller batch, shorter requests or a narrower dtype"
     if len(ranking.order):
-        fitting = min(ranking.order, key=lambda row: (table.num_gpus[row], table.columns["tpot_s"][row]))
-        cure = f"{format_layout(table.layout(int(fitting)))} fits on {table.num_gpus[fitting]} GPUs"
+        rows = ranking.order
+        fitting = int(rows[np.lexsort((table.columns["tpot_s"][rows], table.num_gpus[rows]))[0]])
+        cure = f"{format_layout(table.layout(fitting))} fits on {table.num_gpus[fitting]} GPUs"
     return (
         Rejected(
             rule="memory",
@@ -145,19 +150,26 @@ def over_memory(table: Table, ranking: Ranking) -> tuple[Rejected, ...]:
     )
 
 
-def alternative(deployment: Deployment, table: Table, ranking: Ranking, row: int) -> Alternative:
-    """A row of the table as an alternative."""
-    layout, columns = table.layout(row), table.columns
-    return Alternative(
-        layout=format_layout(layout),
-        num_gpus=layout.num_gpus,
-        tpot_s=float(columns["tpot_s"][row]),
-        ttft_s=float(columns["ttft_s"][row]),
-        throughput_tokens_per_s=float(columns["throughput_tokens_per_s"][row]),
-        communication_fraction=float(columns["communication_fraction"][row]),
-        memory_bytes=float(columns["used_bytes"][row]),
-        meets_targets=bool(ranking.misses[row] <= 1),
-        engines=engines_for(layout, deployment.model, deployment.cluster),
+def alternatives(
+    deployment: Deployment, table: Table, ranking: Ranking, rows: Sequence[int]
+) -> tuple[Alternative, ...]:
+    """Rows of the table as alternatives."""
+    columns = table.columns
+    engines = engines_for(table, rows, deployment.model, deployment.cluster)
+    return tuple(
+        Alternative(
+            layout=format_layout(layout),
+            num_gpus=layout.num_gpus,
+            tpot_s=float(columns["tpot_s"][row]),
+            ttft_s=float(columns["ttft_s"][row]),
+            throughput_tokens_per_s=float(columns["throughput_tokens_per_s"][row]),
+            communication_fraction=float(columns["communication_fraction"][row]),
+            memory_bytes=float(columns["used_bytes"][row]),
+            meets_targets=bool(ranking.misses[row] <= 1),
+            engines=runs_on,
+        )
+        for row, runs_on in zip(rows, engines, strict=True)
+        for layout in (table.layout(row),)
     )
 
 

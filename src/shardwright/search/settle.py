@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shardwright.plan.deployment import Deployment
+from shardwright.search.cases import SERVED
 from shardwright.search.choose import Ranking
-from shardwright.search.table import SERVED, Table
+from shardwright.search.table import Table
 from shardwright.search.timing import Timing, time_layout
 
 MOST_PLAYED = 8

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shardwright.cost.price import Price, Served, decode_cost, price, rank_sequences, served, wires_of
-from shardwright.dag.schedule import Schedule
-from shardwright.dag.step import Steady, steady_step
+from shardwright.dag.schedule import Schedule, Steady
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import stage_counts
 from shardwright.plan.deployment import Deployment
@@ -161,6 +160,9 @@ def floor_step_s(deployment: Deployment, layout: Layout, schedule: Schedule) -> 
 
 def play(deployment: Deployment, layout: Layout, schedule: Schedule) -> Steady:
     """A step of any schedule, on the timeline."""
+    # Imported here: most plans play nothing, and would pay 20 ms for the graph.
+    from shardwright.dag.step import steady_step  # noqa: PLC0415
+
     load = decode_load(deployment.model, layout, deployment.workload, schedule.micro_batches)
     return steady_step(deployment.model, engine_of(deployment), deployment.cluster, layout, load, schedule)
 

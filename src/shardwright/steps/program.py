@@ -6,12 +6,9 @@ The same generator is summed by cost/, recorded by the graph and bound to tensor
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from shardwright.engine.engine import Degrees
 from shardwright.layout.grid import Role
 from shardwright.model.spec import LayerShape, ModelSpec
-from shardwright.record import Size
 from shardwright.steps.attention import norm
 from shardwright.steps.forms import Forms, hidden_sum
 from shardwright.steps.layer import attention_layer, expert_layer
@@ -30,7 +27,7 @@ class Stage:
     first_layer: index of the first; stages of equal runs do equal work, and compare equal, wherever they are.
     """
 
-    runs: tuple[tuple[LayerShape, Size], ...]
+    runs: tuple[tuple[LayerShape, int], ...]
     first: bool
     last: bool
     first_layer: int = field(default=0, compare=False)
@@ -43,32 +40,42 @@ def rank_program(
 
     `degrees` and the sizes of `load` may be arrays over layouts of one home.
     """
-    if role == "experts":
-        for layer, shape, count in _layers(stage):
-            yield from _in_layer(expert_layer(model, shape, degrees, load, forms), layer, count)
-        return
-    if stage.first:
+    if role != "experts":
+        yield from opening(model, degrees, load, forms, first=stage.first)
+    layer = stage.first_layer
+    for shape, count in stage.runs:
+        for operation in layer_program(model, shape, degrees, load, role, forms):
+            yield replace(operation, layer=layer, times=count)
+        layer += count
+    if role != "experts":
+        yield from closing(model, degrees, load, last=stage.last)
+
+
+def opening(
+    model: ModelSpec, degrees: Degrees, load: Load, forms: Forms, *, first: bool
+) -> Iterator[Operation]:
+    """Before the layers of a stage: the embedding, or what the stage before sends."""
+    if first:
         yield from _embed(model, degrees, load, forms)
     else:
         yield _handover(model, degrees, load, sends=False)
-    for layer, shape, count in _layers(stage):
-        yield from _in_layer(attention_layer(model, shape, degrees, load, forms), layer, count)
-    if stage.last:
+
+
+def layer_program(
+    model: ModelSpec, shape: LayerShape, degrees: Degrees, load: Load, role: Role, forms: Forms
+) -> Iterator[Operation]:
+    """One layer of this shape on one rank of `role`."""
+    if role == "experts":
+        return expert_layer(model, shape, degrees, load, forms)
+    return attention_layer(model, shape, degrees, load, forms)
+
+
+def closing(model: ModelSpec, degrees: Degrees, load: Load, *, last: bool) -> Iterator[Operation]:
+    """Behind the layers of a stage: the next token, or what the next stage gets."""
+    if last:
         yield from _sample(model, degrees, load)
     else:
         yield _handover(model, degrees, load, sends=True)
-
-
-def _layers(stage: Stage) -> Iterator[tuple[int, LayerShape, Size]]:
-    """(first layer, shape, how many) of each run."""
-    layer = stage.first_layer
-    for shape, count in stage.runs:
-        yield layer, shape, count
-        layer += int(np.max(count))
-
-
-def _in_layer(operations: Iterator[Operation], layer: int, times: Size) -> Iterator[Operation]:
-    return (replace(operation, layer=layer, times=times) for operation in operations)
 
 
 def _embed(model: ModelSpec, degrees: Degrees, load: Load, forms: Forms) -> Iterator[Operation]:

@@ -12,6 +12,7 @@ class is a set of alike ranks.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,14 +85,20 @@ def expected_maximum(counts: Counts) -> Floats:
 def _small(counts: Counts) -> Floats:
     """E[max] with the distribution of the total taken from its Fourier sum."""
     pmf = _binomial(counts.mean, counts.variance, int(counts.reach.max()) + 1)
-    angle = 2j * np.pi * np.outer(np.arange(pmf.shape[-1]), np.arange(EXACT_SIZE)) / EXACT_SIZE
-    characteristic = np.cumsum(pmf[..., None] * np.exp(angle), axis=2)
+    characteristic = np.cumsum(pmf[..., None] * _roots(pmf.shape[-1]), axis=2)
     together = np.prod(characteristic ** counts.copies[:, None, None], axis=1)
     joint = np.fft.fft(together).real / EXACT_SIZE
     weight = _binomial(counts.total, counts.total_variance, EXACT_SIZE)[:, None, :]
     weight = np.where(joint[:, -1:] > 1e-9, weight, 0)
     given = (joint * weight / np.maximum(joint[:, -1:], 1e-9)).sum(axis=2) / weight.sum(axis=2)
     return np.asarray((1 - given).sum(axis=1))
+
+
+@cache
+def _roots(size: int) -> NDArray[np.complex128]:
+    """The Fourier factors of counts 0 .. size-1: (size, EXACT_SIZE)."""
+    angle = 2j * np.pi * np.outer(np.arange(size), np.arange(EXACT_SIZE)) / EXACT_SIZE
+    return np.asarray(np.exp(angle))
 
 
 def _middling(counts: Counts) -> Floats:

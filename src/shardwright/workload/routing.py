@@ -149,19 +149,21 @@ def rank_sums(values: Floats, ep: int) -> Floats:
 _NODES = np.array([1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, np.inf])
 """Token counts at which max/mean is computed. Between them it is linear in tokens^-1/2, as noise is."""
 
+_NOISE = _NODES**-0.5
+_LEVEL = np.ones(len(_NODES))
+"""max/mean over one rank."""
+
 
 def _by_rank(nodes: Callable[[int], Floats], num_tokens: ArrayLike, ep: ArrayLike) -> Floats:
     """max/mean for every (tokens, ep): `nodes` once a distinct ep, interpolated in tokens."""
     tokens, ranks = np.broadcast_arrays(np.asarray(num_tokens, dtype=np.float64), np.asarray(ep))
-    noise = np.maximum(tokens.ravel(), 1.0) ** -0.5
-    result = np.ones(tokens.size)
     distinct, place = np.unique(ranks.ravel(), return_inverse=True)
-    for index, degree in enumerate(distinct.tolist()):
-        if degree > 1:
-            here = place == index
-            values = nodes(degree)
-            result[here] = np.interp(noise[here], _NODES[::-1] ** -0.5, values[::-1])
-    return result.reshape(tokens.shape)
+    values = np.array([nodes(degree) if degree > 1 else _LEVEL for degree in distinct.tolist()])
+    noise = np.maximum(tokens.ravel(), 1.0) ** -0.5
+    above = np.searchsorted(-_NOISE, -noise).clip(1)  # the first node of no more noise
+    share = (noise - _NOISE[above]) / (_NOISE[above - 1] - _NOISE[above])
+    low, high = values[place, above], values[place, above - 1]
+    return np.asarray((low + share * (high - low)).reshape(tokens.shape))
 
 
 @lru_cache(maxsize=4096)
@@ -217,5 +219,7 @@ def _classes(mean: Floats) -> tuple[NDArray[np.intp], Floats]:
     mean is (..., ranks).
     """
     columns = mean.reshape(-1, mean.shape[-1]).round(9)
+    if (columns == columns[:, :1]).all():  # to sort them takes longer than all else
+        return np.zeros(1, dtype=np.intp), np.array([float(mean.shape[-1])])
     _, first, copies = np.unique(columns, axis=1, return_index=True, return_counts=True)
     return first, copies.astype(np.float64)

@@ -13,7 +13,8 @@ import numpy as np
 from shardwright.cost.interval import interval
 from shardwright.cost.memory import rank_memories
 from shardwright.cost.price import wires_of
-from shardwright.cost.step import operation_seconds, stages
+from shardwright.cost.stages import stages
+from shardwright.cost.step import operation_seconds
 from shardwright.engine.shardwright_runtime import SHARDWRIGHT_0_1
 from shardwright.plan.deployment import Deployment
 from shardwright.run.operations import forms_of
