@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from shardwright.cost.compute import attention_seconds
 from shardwright.cost.constants import constants
 from shardwright.cost.gemm import gemm_seconds
 from shardwright.cost.law import choose, pnorm
 from shardwright.cost.profile import read_profile
-from shardwright.steps.operation import Attention, Gemm
+from shardwright.steps.operation import Gemm
 from tests.samples import cluster
 
 H100 = cluster().device
@@ -21,22 +20,6 @@ GEMM = choose(PROFILE.gemm, "vllm", ("bf16",))
 def test_gemm_row() -> None:
     row = Gemm(name="", m=16, n=4096, k=4096, weight_dtype="bf16", weight_bytes=2)
     assert float(gemm_seconds(row, H100, GEMM)) == pytest.approx(15.5e-6, rel=0.05)
-
-
-def test_decode_attention_row() -> None:
-    row = Attention(
-        name="",
-        phase="decode",
-        sequences=64,
-        query_tokens=1,
-        context=4096,
-        heads=32,
-        kv_heads=4,
-        qk_dim=128,
-        v_dim=128,
-        row_bytes=2 * 4 * 128 * 2,
-    )
-    assert float(attention_seconds(row, H100, LAW)) == pytest.approx(187e-6, rel=0.03)
 
 
 def test_pnorm_is_at_least_the_larger_and_at_most_the_sum() -> None:

@@ -97,8 +97,6 @@ def _read(program: Iterable[Operation]) -> float:
 
 def _weights(operation: Operation) -> Size:
     match operation:
-        case Gemm():
-            return operation.n * operation.k * operation.weight_bytes
-        case GroupedExperts():
+        case Gemm() | GroupedExperts():
             return operation.moved_weight_bytes
     return 0.0

@@ -8,11 +8,18 @@ from typing import Any, Literal
 import numpy as np
 
 from shardwright import __version__
+from shardwright.calibrate.attention import (
+    decode_kind,
+    decode_rows,
+    like_attention,
+    prefill_kind,
+    prefill_rows,
+)
 from shardwright.calibrate.collectives import collective_kind, collective_rows
 from shardwright.calibrate.exchange import exchange_kind, exchange_rows
 from shardwright.calibrate.experts import experts_kind, experts_rows
 from shardwright.calibrate.fit import Kind
-from shardwright.calibrate.gemm import gemm_kind, gemm_rows
+from shardwright.calibrate.gemm import batched_kind, batched_rows, gemm_kind, gemm_rows
 from shardwright.calibrate.rows import FEW_SHAPES, Rows
 from shardwright.calibrate.score import Score, held_against, scored
 from shardwright.cluster.device import Device
@@ -23,15 +30,22 @@ from shardwright.record import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One field of a profile: where its rows come from, and how they are fitted."""
+    """One field of a profile: where its rows come from, and how they are fitted.
+
+    like: whether a law of the rows' engine and format is for such rows; None: where it states the same.
+    """
 
     field: str
     rows: Callable[[Path, Device], Iterator[Rows[Any]]]
     kind: Callable[[Rows[Any]], Kind[Any, Any]]
+    like: Callable[[Any, Rows[Any]], bool] | None = None
 
 
 FAMILIES = (
     Family(field="gemm", rows=gemm_rows, kind=gemm_kind),
+    Family(field="batched_gemm", rows=batched_rows, kind=batched_kind),
+    Family(field="decode", rows=decode_rows, kind=decode_kind, like=like_attention),
+    Family(field="prefill", rows=prefill_rows, kind=prefill_kind, like=like_attention),
     Family(field="experts", rows=experts_rows, kind=experts_kind),
     Family(field="collectives", rows=collective_rows, kind=collective_kind),
     Family(field="exchanges", rows=exchange_rows, kind=exchange_kind),
@@ -93,15 +107,22 @@ def carry_profile(gpu: Path, device: Device, profile: Profile) -> tuple[Outcome,
     """
     outcomes = []
     for family in FAMILIES:
+        laws: tuple[Law, ...] = getattr(profile, family.field)
         for rows in family.rows(gpu, device):
-            kind, score = family.kind(rows), None
-            same = {"kernels": rows.kernels, "format": rows.format, **kind.constants}
-            laws = [law for law in getattr(profile, family.field) if same.items() <= dict(law).items()]
-            if laws and len(rows):
-                law = next((law for law in laws if law.kernel == rows.kernel), laws[0])
-                score = held_against(kind, rows, device, law)
+            same = [law for law in laws if (law.kernels, law.format) == (rows.kernels, rows.format)]
+            alike = [law for law in same if _is_like(family, law, rows)]
+            score = None
+            if alike and len(rows):
+                law = next((law for law in alike if law.kernel == rows.kernel), alike[0])
+                score = held_against(family.kind(rows), rows, device, law)
             outcomes.append(_outcome(family, rows, device, score))
     return tuple(outcomes)
+
+
+def _is_like(family: Family, law: Law, rows: Rows[Any]) -> bool:
+    if family.like is not None:
+        return family.like(law, rows)
+    return family.kind(rows).stated.items() <= dict(law).items()
 
 
 def _outcome(family: Family, rows: Rows[Any], device: Device, score: Score | None) -> Outcome:

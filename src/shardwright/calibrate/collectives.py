@@ -65,7 +65,7 @@ def collective_kind(rows: Rows[Communication]) -> Kind[CollectiveLaw, Communicat
         axes=AXES,
         scale="bytes",
         edges=(2.0**18, 2.0**24),
-        constants={
+        stated={
             "collective": collective,
             "library": "nccl" if rows.kernel.startswith("NCCL") else "engine",
         },

@@ -67,12 +67,12 @@ AXES: dict[ExchangeKernel, tuple[Axis, ...]] = {
 def exchange_kind(rows: Rows[Leaving]) -> Kind[ExchangeLaw, Leaving]:
     """How the rows of one kernel in one direction are fitted."""
     kernel: ExchangeKernel = "normal" if rows.kernel.startswith("normal") else "low_latency"
-    constants = {"exchange": kernel, "combines": rows.kernel.endswith("combine")}
+    stated = {"exchange": kernel, "combines": rows.kernel.endswith("combine")}
     parameters = INSIDE
     if np.max(rows.operation.nodes) > 1:
         parameters = INSIDE | BETWEEN
     else:
-        constants |= OF_H100[kernel]
+        stated |= OF_H100[kernel]
     return Kind(
         law=ExchangeLaw,
         form_seconds=_form_seconds,
@@ -81,7 +81,7 @@ def exchange_kind(rows: Rows[Leaving]) -> Kind[ExchangeLaw, Leaving]:
         axes=AXES[kernel],
         scale="bytes",
         edges=(2.0**20, 2.0**25),
-        constants=constants,
+        stated=stated,
     )
 
 

@@ -40,8 +40,8 @@ class Parameter:
 class Kind(Generic[L, Op]):
     """How the laws of one kind of operation are fitted.
 
-    form_seconds: without the table. constants: not fitted, the same for all. axes: of the table. edges: where
-    one band of `scale` ends and the next begins.
+    form_seconds: without the table. stated: what is known of these laws and not fitted. axes: of the table.
+    edges: where one band of `scale` ends and the next begins.
     """
 
     law: type[L]
@@ -51,7 +51,7 @@ class Kind(Generic[L, Op]):
     axes: tuple[Axis, ...]
     scale: str
     edges: tuple[float, ...]
-    constants: Mapping[str, object] = field(default_factory=dict)
+    stated: Mapping[str, object] = field(default_factory=dict)
 
     def seconds(self, operation: Op, device: Device, law: L) -> Size:
         """The law's seconds."""
@@ -105,7 +105,7 @@ def empty_law(kind: Kind[L, Op], rows: Rows[Op], constants: Mapping[str, float])
         scale=kind.scale,
         bands=(),
         residual=None,
-        **kind.constants,
+        **kind.stated,
         **constants,
     )
 

@@ -1,10 +1,11 @@
 """GEMM: what the tables measured, and how its laws are fitted.
 
 Rows have bf16 activations in and out; those of narrow operands include the quantisation of the activations.
-Source of the layout: aiconfigurator-core 0.12.0, systems/data/<gpu>/gemm.
+Source of the layout: aiconfigurator-core 0.12.0, systems/data/<gpu>/gemm and mla_bmm.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,51 @@ def gemm_rows(gpu: Path, device: Device) -> Iterator[Rows[Gemm]]:
             shapes=shape_numbers(n, k),
         )
         yield rows.without(_wrong(rows, device))
+
+
+LATENT, HEAD = 512, 128
+"""DeepSeek-V3: kv_lora_rank; qk_nope_head_dim and v_head_dim
+(https://huggingface.co/deepseek-ai/DeepSeek-V3, config.json)."""
+
+BATCHED_AXES = (
+    Axis(feature="m", knots=(0, 3, 5, 6, 7, 8, 9, 10, 12, 14)),
+    Axis(feature="batch", knots=(0, 2, 3, 4, 5, 6, 7)),
+    Axis(feature="k", knots=(7, 9)),
+)
+
+
+def batched_kind(rows: Rows[Gemm]) -> Kind[GemmLaw, Gemm]:
+    """How the rows of a batch of GEMMs are fitted."""
+    return replace(gemm_kind(rows), axes=BATCHED_AXES)
+
+
+def batched_rows(gpu: Path, device: Device) -> Iterator[Rows[Gemm]]:
+    """The up-projections that MLA absorbs in decode, a GEMM a head: of keys (pre) and of values (post)."""
+    columns = ("num_tokens", "num_heads", "op_name", "latency", "kernel_source")
+    for table in tables(gpu, "mla_bmm", "mla_bmm_perf", columns, by=("bmm_dtype",)):
+        form = FORMATS[table.key[0]]
+        tokens, heads, latency_ms = table.numbers("num_tokens", "num_heads", "latency")
+        keys = table.columns["op_name"] == "mla_gen_pre"
+        k = np.where(keys, float(HEAD), float(LATENT))
+        stored = STORED[form]
+        operation = Gemm(
+            name="",
+            m=tokens,
+            n=np.where(keys, float(LATENT), float(HEAD)),
+            k=k,
+            weight_dtype=stored,
+            weight_bytes=BITS[stored] / 8,
+            batch=heads,
+        )
+        yield Rows(
+            kernels=table.engine,
+            version=table.version,
+            kernel=table.words("kernel_source"),
+            format=form,
+            operation=operation,
+            seconds=latency_ms * 1e-3,
+            shapes=shape_numbers(heads, k),
+        )
 
 
 def _wrong(rows: Rows[Gemm], device: Device) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -82,16 +83,23 @@ class Table:
 
 
 def tables(
-    gpu: Path, family: str, name: str, columns: tuple[str, ...], *, by: tuple[str, ...]
+    gpu: Path,
+    family: str,
+    name: str,
+    columns: tuple[str, ...],
+    *,
+    by: tuple[str, ...],
+    lacking: Mapping[str, object] = MappingProxyType({}),
 ) -> Iterator[Table]:
     """The tables called `name` of each engine, one for each combination of the columns `by`.
 
-    Of several versions the newest is taken that is not thin beside the fullest.
+    Of several versions the newest is taken that is not thin beside the fullest. lacking: what to take for a
+    column that older tables have not.
     """
     for engine in ENGINES:
         found: dict[tuple[str, ...], list[Table]] = {}
         for file in _by_version((gpu / family / engine).glob(f"*/{name}.parquet")):
-            whole = read_parquet(file, {*columns, *by})
+            whole = read_parquet(file, {*columns, *by}, lacking)
             keys = list(zip(*(whole[column].astype(str).tolist() for column in by), strict=True))
             for key in sorted(set(keys)):
                 table = Table(engine=engine, version=file.parent.name, key=key, columns=whole)
@@ -101,8 +109,11 @@ def tables(
             yield next(table for table in reversed(versions) if len(table) >= THIN * fullest)
 
 
-def read_parquet(file: Path, columns: set[str]) -> Columns:
-    """The columns of a file. Raises InputError where it has not all of them, or is no parquet file."""
+def read_parquet(
+    file: Path, columns: set[str], lacking: Mapping[str, object] = MappingProxyType({})
+) -> Columns:
+    """The columns of a file, or what `lacking` says. Raises InputError where neither has one of them, or the
+    file is no parquet file."""
     try:
         from pyarrow import ArrowException, parquet
     except ModuleNotFoundError as error:
@@ -113,11 +124,13 @@ def read_parquet(file: Path, columns: set[str]) -> Columns:
         table = parquet.read_table(file, partitioning=None)
     except ArrowException as error:
         raise InputError("table", file.name, f"a parquet file: {error}", where=str(file)) from error
-    if lacking := sorted(columns - set(table.column_names)):
+    found = set(table.column_names)
+    if missing := sorted(columns - found - set(lacking)):
         raise InputError(
-            "table", ", ".join(table.column_names), f"the columns {lacking} too", where=str(file)
+            "table", ", ".join(table.column_names), f"the columns {missing} too", where=str(file)
         )
-    return {name: np.array(table[name].to_pylist()) for name in columns}
+    filled = {name: np.full(len(table), lacking[name]) for name in columns - found}
+    return filled | {name: np.array(table[name].to_pylist()) for name in columns & found}
 
 
 def gpu_folders(root: Path) -> dict[Path, str]:

@@ -10,21 +10,6 @@ from shardwright.record import Record
 from shardwright.steps.operation import ExchangeKernel
 
 
-class DecodeConstants(Record):
-    t0: float
-    wave: float
-    em: float
-    kl: float
-    ec: float | None = None
-
-
-class PrefillConstants(Record):
-    t0: float
-    ec: float
-    em: float
-    ks: float
-
-
 class SmallConstants(Record):
     t0: float
     em: float
@@ -48,9 +33,6 @@ class Constants(Record):
     source: str
     date: str
     power: float
-    decode: DecodeConstants
-    prefill: PrefillConstants
-    latent: DecodeConstants
     small: SmallConstants
     exchange: dict[ExchangeKernel, ExchangeForm]
     intervals: Intervals

@@ -1,9 +1,9 @@
 """Seconds of a GEMM.
 
-    t = t0 + pnorm(2 m64 n k / peak / ec (1 + k0 / k), bytes / rate / em) [+ m k (2 + B) / rate / eq]
+    t = t0 + pnorm(2 b m64 n k / peak / ec (1 + k0 / k), bytes / rate / em) [+ b m k (2 + B) / rate / eq]
 
-m64: rows padded to 64; rate: of the memory. The last term quantises the activations, where a kernel
-needs it.
+b: GEMMs in one batch; m64: rows padded to 64; rate: of the memory. The last term quantises the activations,
+where a kernel needs it.
 """
 
 import numpy as np
@@ -30,12 +30,12 @@ class GemmLaw(Law):
 
 def gemm_features(operation: Gemm) -> dict[str, Size]:
     """What the table of a law goes by."""
-    return {"m": operation.m, "n": operation.n, "k": operation.k}
+    return {"m": operation.m, "n": operation.n, "k": operation.k, "batch": operation.num_gemms}
 
 
 def gemm_form_seconds(operation: Gemm, device: Device, law: GemmLaw) -> Size:
     """The form alone."""
-    flops = 2 * padded(operation.m, TILE_ROWS) * operation.n * operation.k
+    flops = operation.num_gemms * 2 * padded(operation.m, TILE_ROWS) * operation.n * operation.k
     compute = flops / peak_flops(device, OPERANDS[law.format]) / law.ec
     compute = compute * (1 + law.k0 / np.maximum(operation.k, 1))
     bandwidth = device.memory_bandwidth_bytes_per_s
@@ -43,7 +43,12 @@ def gemm_form_seconds(operation: Gemm, device: Device, law: GemmLaw) -> Size:
     seconds = law.t0 * US + pnorm(law.power, compute, memory)
     if law.eq is None:
         return seconds
-    quantised = operation.m * operation.k * (operation.activation_bytes + operation.weight_bytes)
+    quantised = (
+        operation.num_gemms
+        * operation.m
+        * operation.k
+        * (operation.activation_bytes + operation.weight_bytes)
+    )
     return seconds + quantised / bandwidth / law.eq
 
 

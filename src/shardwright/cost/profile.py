@@ -11,9 +11,11 @@ import yaml
 
 from shardwright.cluster.device import Device
 from shardwright.cost.collectives import CollectiveLaw
+from shardwright.cost.decode import DecodeLaw
 from shardwright.cost.exchange import ExchangeLaw
 from shardwright.cost.experts import ExpertsLaw
 from shardwright.cost.gemm import GemmLaw
+from shardwright.cost.prefill import PrefillLaw
 from shardwright.errors import InputError
 from shardwright.record import Record, validated
 
@@ -36,6 +38,9 @@ class Profile(Record):
     experts: tuple[ExpertsLaw, ...] = ()
     collectives: tuple[CollectiveLaw, ...] = ()
     exchanges: tuple[ExchangeLaw, ...] = ()
+    batched_gemm: tuple[GemmLaw, ...] = ()
+    decode: tuple[DecodeLaw, ...] = ()
+    prefill: tuple[PrefillLaw, ...] = ()
 
 
 Distance = Literal["measured", "same family", "same vendor", "other vendor"]

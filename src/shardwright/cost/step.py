@@ -15,7 +15,8 @@ from typing import cast
 
 import numpy as np
 
-from shardwright.cost.compute import attention_seconds, small_seconds
+from shardwright.cost.attention import attention_seconds
+from shardwright.cost.compute import small_seconds
 from shardwright.cost.constants import constants
 from shardwright.cost.experts import experts_seconds
 from shardwright.cost.gemm import gemm_seconds
@@ -79,9 +80,10 @@ def operation_seconds(operation: Operation, wires: Wires) -> Size:
     match operation:
         case Gemm():
             formats = formats_of(operation.weight_dtype, operation.in_blocks)
-            return gemm_seconds(operation, device, choose(wires.profile.gemm, wires.kernels, formats))
+            laws = wires.profile.gemm if operation.batch is None else wires.profile.batched_gemm
+            return gemm_seconds(operation, device, choose(laws, wires.kernels, formats))
         case Attention():
-            return attention_seconds(operation, device, law)
+            return attention_seconds(operation, device, wires.profile, wires.kernels)
         case GroupedExperts():
             formats = formats_of(operation.weight_dtype, operation.in_blocks)
             return experts_seconds(operation, device, choose(wires.profile.experts, wires.kernels, formats))

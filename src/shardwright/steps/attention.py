@@ -21,10 +21,11 @@ SQUARES_BYTES = 2 * BITS["fp32"] / 8
 """Of one token: the sum of squares of q and that of k."""
 
 
-def gemm(model: ModelSpec, name: str, m: Size, n: Size, k: Size) -> Gemm:
-    """A GEMM against weights in the model's dtype."""
+def gemm(model: ModelSpec, name: str, m: Size, n: Size, k: Size, batch: Size | None = None) -> Gemm:
+    """A GEMM, or a batch of them, against weights in the model's dtype."""
     return Gemm(
         name=name,
+        batch=batch,
         m=m,
         n=n,
         k=k,
@@ -88,6 +89,7 @@ def _grouped_query(
         qk_dim=shape.head_dim,
         v_dim=shape.head_dim,
         row_bytes=kv_bytes_per_token_per_layer_per_rank(model, degrees.tp),
+        kv_dtype=model.kv_dtype,
     )
     yield gemm(model, "attention_output", load.tokens, model.hidden, width)
 
@@ -104,7 +106,7 @@ def _latent(
     yield Small(name="rope_and_cache", moved_bytes=2 * rotated)
     absorbed = load.phase == "decode"
     if absorbed:
-        yield gemm(model, "key_up", load.tokens, heads * shape.qk_nope_head_dim, shape.kv_lora_rank)
+        yield gemm(model, "key_up", load.tokens, shape.kv_lora_rank, shape.qk_nope_head_dim, heads)
     else:
         up = heads * (shape.qk_nope_head_dim + shape.v_head_dim)
         yield gemm(model, "key_value_up", load.tokens, up, shape.kv_lora_rank)
@@ -120,8 +122,9 @@ def _latent(
         qk_dim=latent if absorbed else shape.qk_nope_head_dim + shape.qk_rope_head_dim,
         v_dim=shape.kv_lora_rank if absorbed else shape.v_head_dim,
         row_bytes=kv_bytes_per_token_per_layer_per_rank(model, degrees.tp),
-        latent=absorbed,
+        kv_dtype=model.kv_dtype,
+        latent=True,
     )
     if absorbed:
-        yield gemm(model, "value_up", load.tokens, heads * shape.v_head_dim, shape.kv_lora_rank)
+        yield gemm(model, "value_up", load.tokens, shape.v_head_dim, shape.kv_lora_rank, heads)
     yield gemm(model, "attention_output", load.tokens, model.hidden, heads * shape.v_head_dim)

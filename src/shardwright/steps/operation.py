@@ -52,7 +52,10 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Gemm(Operation):
-    """[m, k] x [k, n] with weights of `weight_bytes` an element and activations of `activation_bytes`."""
+    """[m, k] x [k, n] with weights of `weight_bytes` an element and activations of `activation_bytes`.
+
+    batch: so many of them in one kernel, each with rows and weights of its own; None is a kernel for one.
+    """
 
     family = "gemm"
     m: Size
@@ -63,23 +66,36 @@ class Gemm(Operation):
     in_blocks: bool = False
     """Whether blocks of rows and columns of the weights share a scale."""
     activation_bytes: float = 2.0
+    batch: Size | None = None
+
+    @property
+    def num_gemms(self) -> Size:
+        """In the kernel."""
+        return 1 if self.batch is None else self.batch
 
     @property
     def flops(self) -> Size:
-        return 2 * self.m * self.n * self.k
+        return self.num_gemms * 2 * self.m * self.n * self.k
+
+    @property
+    def moved_weight_bytes(self) -> Size:
+        """Bytes of the weights that are read."""
+        return self.num_gemms * self.n * self.k * self.weight_bytes
 
     @property
     def bytes(self) -> Size:
-        return self.n * self.k * self.weight_bytes + self.m * (self.n + self.k) * self.activation_bytes
+        rows = self.num_gemms * self.m * (self.n + self.k)
+        return self.moved_weight_bytes + rows * self.activation_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attention(Operation):
     """Attention of `sequences` x `query_tokens` over `context` tokens of KV each (queries included).
 
-    row_bytes: KV bytes of one token on this rank, one layer. kv_heads: independent KV streams a sequence
-    (1 for MLA). window: tokens that a query sees at most, its own included; `context` counts those in the
-    window of any query. Prefill is causal: a query sees half of the last `query_tokens` on average.
+    row_bytes: KV bytes of one token on this rank, one layer, stored as kv_dtype. kv_heads: independent KV
+    streams a sequence (1 for MLA). window: tokens that a query sees at most, its own included; `context`
+    counts those in the window of any query. Prefill is causal: a query sees half of the last `query_tokens`
+    on average.
     """
 
     family = "attention"
@@ -89,12 +105,13 @@ class Attention(Operation):
     context: Size
     heads: Size
     kv_heads: Size
-    qk_dim: int
-    v_dim: int
+    qk_dim: Size
+    v_dim: Size
     row_bytes: Size
-    window: int | None = None
+    kv_dtype: Dtype = "bf16"
+    window: Size | None = None
     latent: bool = False
-    """Decode against the latent KV of MLA."""
+    """MLA: prefill expands its latent KV first, decode goes against it as it is."""
 
     @property
     def seen_tokens(self) -> Size:
@@ -106,6 +123,24 @@ class Attention(Operation):
         most: Size = np.maximum(self.window - self.context + self.query_tokens - 1, 0)
         lacking = (most * (most + 1) - least * (least - 1)) / 2
         return self.window - lacking / self.query_tokens
+
+    @property
+    def windowed(self) -> Size:
+        """1 where the window hides tokens from a query, else 0. A decoded token that sees a full window is
+        taken to have more tokens before it."""
+        if self.window is None:
+            return 0
+        return 1 * (self.context > self.window - (self.query_tokens == 1))
+
+    @property
+    def group(self) -> Size:
+        """Query heads that share one KV stream."""
+        return self.heads / self.kv_heads
+
+    @property
+    def head_dim(self) -> Size:
+        """Of a key and of a value on average."""
+        return (self.qk_dim + self.v_dim) / 2
 
     @property
     def flops(self) -> Size:
