@@ -82,9 +82,11 @@ class Estimate(Record):
         )
 
     @classmethod
-    def around(cls, value: float, spread: float, *, binds: str = "", basis: str = "") -> "Estimate":
-        """`value` with a multiplicative interval: low = value / spread, high = value * spread."""
-        return cls(value=value, low=value / spread, high=value * spread, binds=binds, basis=basis)
+    def between(
+        cls, value: float, low: float, high: float, *, binds: str = "", basis: str = ""
+    ) -> "Estimate":
+        """`value` with a multiplicative interval: from value x low to value x high."""
+        return cls(value=value, low=value * low, high=value * high, binds=binds, basis=basis)
 
 
 def total(parts: Iterable[Estimate], *, binds: str = "", basis: str = "") -> Estimate:

@@ -128,7 +128,7 @@ def test_an_engine_s_rows_end_at_its_switch_point(tmp_path: Path) -> None:
             np.count_nonzero(2 * SIZES > 2**24)
         ),
     }
-    assert collective_kind(own).constants == {"collective": "all_reduce", "library": "engine"}
+    assert collective_kind(own).stated == {"collective": "all_reduce", "library": "engine"}
 
 
 TRUE = ExchangeForm(t0=20, hop=9, near=0.6, far=0.85)
@@ -179,7 +179,7 @@ def test_the_constants_of_a_known_deepep_are_found(tmp_path: Path) -> None:
     assert list(rows) == ["normal dispatch", "normal combine", "low_latency dispatch", "low_latency combine"]
     for name, each in rows.items():
         kind = exchange_kind(each)
-        assert kind.constants == {
+        assert kind.stated == {
             "exchange": name.split()[0],
             "combines": name.endswith("combine"),
         }

@@ -140,7 +140,7 @@ def alternative(layout: str, num_gpus: int, *, meets_targets: bool) -> Alternati
 
 PLAN = Plan(
     tool_version="0.0.0",
-    constants="by hand",
+    profile="nobody, by hand",
     deployment=DEPLOYMENT,
     engine_version="vllm 0.0.0",
     pools=(pool(),),

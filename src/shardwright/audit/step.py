@@ -29,9 +29,8 @@ class Step:
     @cached_property
     def wires(self) -> Wires:
         """The links under its groups."""
-        return wires_of(
-            engine_of(self.subject.priced_on), self.subject.deployment.cluster, self.subject.the_layout
-        )
+        priced = self.subject.priced_on
+        return wires_of(engine_of(priced), priced.cluster, self.subject.the_layout, priced.profile)
 
     @property
     def forms(self) -> Forms:

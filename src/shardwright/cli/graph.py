@@ -88,7 +88,8 @@ def command(
     schedule = schedule.model_copy(update=changed)
     model, runs_on = deployment.model, engine_of(deployment)
     load = decode_load(model, split, deployment.workload, schedule.micro_batches)
-    timeline = step_timeline(model, runs_on, deployment.cluster, split, load, schedule, num_steps=steps)
+    site = (model, runs_on, deployment.cluster, split)
+    timeline = step_timeline(*site, load, schedule, num_steps=steps, profile=deployment.profile)
     if timeline.schedule != schedule:
         click.echo(f"{schedule.order} is not faster here: {timeline.schedule.order} is kept", err=True)
     schedule = timeline.schedule

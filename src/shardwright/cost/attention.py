@@ -23,9 +23,17 @@ by FlashInfer on Blackwell, and keeps fp8 KV narrow on Hopper (FlashMLA) as Tens
 
 def attention_seconds(operation: Attention, device: Device, profile: Profile, kernels: Kernels) -> Size:
     """By the law of the phase for the format that the KV is stored in."""
+    law = attention_law(operation, profile, kernels)
+    if isinstance(law, PrefillLaw):
+        return prefill_seconds(operation, device, law)
+    return decode_seconds(operation, device, law)
+
+
+def attention_law(operation: Attention, profile: Profile, kernels: Kernels) -> DecodeLaw | PrefillLaw:
+    """The law that prices it."""
     if operation.phase == "prefill":
-        return prefill_seconds(operation, device, nearest(profile.prefill, operation, kernels))
-    return decode_seconds(operation, device, nearest(profile.decode, operation, kernels))
+        return nearest(profile.prefill, operation, kernels)
+    return nearest(profile.decode, operation, kernels)
 
 
 def nearest(laws: Iterable[L], operation: Attention, kernels: Kernels) -> L:

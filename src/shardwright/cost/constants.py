@@ -1,4 +1,4 @@
-"""The operator constants and where they come from: cost/constants.yaml as records."""
+"""What stands beside the profiles: cost/constants.yaml as records."""
 
 from functools import cache
 from importlib.resources import files
@@ -16,23 +16,22 @@ class SmallConstants(Record):
 
 
 class Intervals(Record):
-    """Multiplicative half-widths of a 90 % interval, and what widens them."""
+    """Multiplicative half-widths of a 90 % interval, by what widens it."""
 
-    tpot: float
-    ttft: float
-    other_device: float
+    unmeasured: float
+    composition: float
+    same_family: float
+    same_vendor: float
     other_vendor: float
     several_nodes: float
     pipeline: float
+    tpot: float
+    ttft: float
 
 
 class Constants(Record):
-    """All forms and symbols are explained at the head of constants.yaml. Times in microseconds."""
+    """constants.yaml says what they mean. Times in microseconds."""
 
-    fitted_on: str
-    source: str
-    date: str
-    power: float
     small: SmallConstants
     exchange: dict[ExchangeKernel, ExchangeForm]
     intervals: Intervals

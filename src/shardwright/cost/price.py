@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cost.memory import RankMemory, largest, rank_memories
-from shardwright.cost.profile import profile_for
+from shardwright.cost.profile import Profile, profile_for
 from shardwright.cost.span import axis_nodes
 from shardwright.cost.stages import Layers
 from shardwright.cost.step import StepCost, step_cost
@@ -87,19 +87,21 @@ def price(
     *,
     micro_batches: Size | None = None,
     forms: Forms | None = None,
+    profile: Profile | None = None,
     prefills: tuple[Prefill, Prefill] | None = None,
 ) -> Price:
     """Price `degrees` (one layout, or arrays of one home) with stages of `layers` layers.
 
-    micro_batches defaults to one a stage, as engines keep in flight, and never exceeds the sequences;
-    forms are those that the engine takes by default. prefills: what prefills_of gives, where it is known.
+    micro_batches defaults to one a stage, as engines keep in flight, and never exceeds the sequences; forms
+    are those that the engine takes by default, profile the one shipped for the device. prefills: what
+    prefills_of gives, where it is known.
     """
     forms = forms or Forms(exchange=engine.exchange)
     sequences = rank_sequences(workload, degrees)
     in_flight = np.minimum(degrees.pp if micro_batches is None else micro_batches, sequences)
-    wires = wires_of(engine, cluster, degrees)
+    wires = wires_of(engine, cluster, degrees, profile)
     decode = decode_cost(model, degrees, layers, workload, in_flight, wires, forms)
-    lone, full = prefills or prefills_of(model, engine, cluster, workload, degrees, layers, forms)
+    lone, full = prefills or prefills_of(model, engine, cluster, workload, degrees, layers, forms, profile)
     memories = load_memories(model, engine, cluster, workload, degrees, layers)
     return Price(
         workload=workload,
@@ -128,10 +130,11 @@ def prefills_of(
     degrees: Degrees,
     layers: Layers,
     forms: Forms | None = None,
+    profile: Profile | None = None,
 ) -> tuple[Prefill, Prefill]:
     """(lone, full) of Price: they depend neither on the copies nor on the load."""
     forms = forms or Forms(exchange=engine.exchange)
-    wires = wires_of(engine, cluster, degrees)
+    wires = wires_of(engine, cluster, degrees, profile)
     chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
     lone, full = (
         _prefill(model, workload, degrees, layers, wires, forms, chunks=chunks, busy_ranks=busy)
@@ -248,11 +251,11 @@ def _prefills_at_once(
     return together
 
 
-def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees) -> Wires:
-    """The links under the groups of `degrees`."""
+def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees, profile: Profile | None = None) -> Wires:
+    """The links under the groups of `degrees`, and what prices them; profile: of one's own."""
     return Wires(
         cluster=cluster,
-        profile=profile_for(cluster.device)[0],
+        profile=profile or profile_for(cluster.device)[0],
         kernels=engine.kernels,
         own_sums=engine.own_sums,
         nodes=axis_nodes(engine, degrees, cluster.gpus_per_domain),

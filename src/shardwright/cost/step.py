@@ -15,20 +15,9 @@ from typing import cast
 
 import numpy as np
 
-from shardwright.cost.attention import attention_seconds
-from shardwright.cost.compute import small_seconds
-from shardwright.cost.constants import constants
-from shardwright.cost.experts import experts_seconds
-from shardwright.cost.gemm import gemm_seconds
-from shardwright.cost.law import choose, formats_of
+from shardwright.cost.clock import operation_seconds
 from shardwright.cost.stages import Layers, kinds
-from shardwright.cost.wires import (
-    Wires,
-    all_reduce_seconds,
-    exchange_seconds,
-    gather_seconds,
-    transfer_seconds,
-)
+from shardwright.cost.wires import Wires
 from shardwright.engine.engine import Degrees
 from shardwright.layout.grid import Role
 from shardwright.model.spec import LayerShape, ModelSpec
@@ -37,16 +26,8 @@ from shardwright.steps.forms import Forms
 from shardwright.steps.load import Load
 from shardwright.steps.operation import (
     COMMUNICATION,
-    AllReduce,
-    Attention,
-    Exchange,
     Family,
-    Gather,
-    Gemm,
-    GroupedExperts,
     Operation,
-    Small,
-    Transfer,
 )
 from shardwright.steps.program import closing, layer_program, opening
 
@@ -72,32 +53,6 @@ class StepCost:
     def communication_fraction(self) -> Size:
         """Exposed communication as a share of a pass; nothing overlaps in a serial program."""
         return sum(self.families[f] for f in self.families if f in COMMUNICATION) / self.pass_s
-
-
-def operation_seconds(operation: Operation, wires: Wires) -> Size:
-    """Seconds of one time of one operation."""
-    device, law = wires.cluster.device, constants()
-    match operation:
-        case Gemm():
-            formats = formats_of(operation.weight_dtype, operation.in_blocks)
-            laws = wires.profile.gemm if operation.batch is None else wires.profile.batched_gemm
-            return gemm_seconds(operation, device, choose(laws, wires.kernels, formats))
-        case Attention():
-            return attention_seconds(operation, device, wires.profile, wires.kernels)
-        case GroupedExperts():
-            formats = formats_of(operation.weight_dtype, operation.in_blocks)
-            return experts_seconds(operation, device, choose(wires.profile.experts, wires.kernels, formats))
-        case Small():
-            return small_seconds(operation, device, law)
-        case AllReduce():
-            return all_reduce_seconds(operation, wires)
-        case Gather():
-            return gather_seconds(operation, wires)
-        case Exchange():
-            return exchange_seconds(operation, wires)
-        case Transfer():
-            return transfer_seconds(operation, wires)
-    raise AssertionError(f"no cost for {operation.name}")
 
 
 def program_seconds(operations: Iterable[Operation], wires: Wires) -> Seconds:

@@ -17,6 +17,7 @@ from shardwright.cost.constants import constants
 from shardwright.cost.exchange import (
     ExchangeForm,
     ExchangeLaw,
+    Leaving,
     exchange_features,
     exchange_form_seconds,
     leaving,
@@ -169,12 +170,30 @@ def start_seconds(operation: Communication, wires: Wires) -> Size:
     """What an operation over these ranks takes at least, on one node, whatever its bytes."""
     if isinstance(operation, Exchange) and operation.spread is not None:
         return wires.exchange_law(operation).t0 * US
-    collective: Collective = "all_to_all"
+    return wires.library[_collective_of(operation)].start_seconds(operation.num_ranks)
+
+
+def law_inside(operation: Communication, wires: Wires) -> CollectiveLaw:
+    """The law of one layout's operation in a node: the engine's own sum up to its switch point, or NCCL's."""
+    own = wires.own_sum
+    if isinstance(operation, AllReduce) and own is not None and wires.own_sums is not None:
+        largest = wires.own_sums.largest_bytes(wires.cluster.device, operation.num_ranks)
+        if float(operation.payload_bytes) <= float(largest):
+            return own
+    return wires.library[_collective_of(operation)]
+
+
+def leaving_rows(operation: Exchange, wires: Wires) -> Leaving:
+    """The rows of a DeepEP exchange by link."""
+    return leaving(operation, _split(operation.num_ranks, wires.nodes[operation.axis])[0])
+
+
+def _collective_of(operation: Communication) -> Collective:
     if isinstance(operation, AllReduce):
-        collective = "all_reduce"
-    elif isinstance(operation, Gather):
-        collective = "reduce_scatter" if operation.reduces else "all_gather"
-    return wires.library[collective].start_seconds(operation.num_ranks)
+        return "all_reduce"
+    if isinstance(operation, Gather):
+        return "reduce_scatter" if operation.reduces else "all_gather"
+    return "all_to_all"
 
 
 def _split(num_ranks: Size, nodes: Size) -> tuple[Size, Size]:

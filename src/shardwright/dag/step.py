@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from shardwright.cluster.cluster import Cluster
+from shardwright.cost.clock import operation_seconds
 from shardwright.cost.price import wires_of
-from shardwright.cost.step import operation_seconds
+from shardwright.cost.profile import Profile
 from shardwright.cost.wires import Wires
 from shardwright.dag.chain import Work, chains
 from shardwright.dag.graph import Graph, build_graph
@@ -36,13 +37,15 @@ def step_timeline(
     schedule: Schedule,
     *,
     num_steps: int = 1,
+    profile: Profile | None = None,
 ) -> Timeline:
     """`num_steps` steps, each of schedule.micro_batches micro-batches of `load`, recorded and played.
 
     Overlap is kept where it is faster than one micro-batch after the other; the timeline says what was kept.
+    profile: of one's own, instead of the one that is shipped for the device.
     Raises ProgramError where the programs of the ranks do not fit together.
     """
-    site = Site(model, engine, cluster, layout)
+    site = Site(model, engine, cluster, layout, profile)
     graph = site.graph(load, schedule, num_steps)
     played = [simulate(graph, schedule, site.tier)]
     if schedule.order == "overlapped":
@@ -57,10 +60,17 @@ def step_timeline(
 
 
 def steady_step(
-    model: ModelSpec, engine: Engine, cluster: Cluster, layout: Layout, load: Load, schedule: Schedule
+    model: ModelSpec,
+    engine: Engine,
+    cluster: Cluster,
+    layout: Layout,
+    load: Load,
+    schedule: Schedule,
+    *,
+    profile: Profile | None = None,
 ) -> Steady:
-    """A step amid others like it, in the order asked for."""
-    site = Site(model, engine, cluster, layout)
+    """A step amid others like it, in the order asked for; profile as for step_timeline."""
+    site = Site(model, engine, cluster, layout, profile)
     first, last = STEADY
     timeline = simulate(site.graph(load, schedule, last + 2), schedule, site.tier)
     spent = time_spent(timeline, timeline.step_end_s(first), timeline.step_end_s(last))
@@ -80,10 +90,11 @@ class Site:
     engine: Engine
     cluster: Cluster
     layout: Layout
+    profile: Profile | None = None
 
     @cached_property
     def wires(self) -> Wires:
-        return wires_of(self.engine, self.cluster, self.layout)
+        return wires_of(self.engine, self.cluster, self.layout, self.profile)
 
     def graph(self, load: Load, schedule: Schedule, num_steps: int) -> Graph:
         work = Work(

@@ -8,7 +8,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.record import Record
 from shardwright.units import Estimate
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Figures(Record):
@@ -115,7 +115,8 @@ class Plan(Record):
 
     schema_version: int = SCHEMA_VERSION
     tool_version: str
-    constants: str
+    profile: str
+    """Whose measurements the figures rest on, and how far they are from the device."""
     deployment: Deployment
     engine_version: str
     pools: tuple[Pool, ...]

@@ -120,7 +120,7 @@ def _provenance(plan: Plan) -> Document:
     return (
         Paragraph(
             f"{counted(plan.num_priced, 'layout')} priced by shardwright {plan.tool_version} "
-            f"with the constants of {plan.constants}.",
+            f"by the profile of {plan.profile}.",
             only="markdown",
         ),
     )

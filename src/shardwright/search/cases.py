@@ -59,10 +59,18 @@ def columns_of(deployment: Deployment, engine: Engine, batch: Candidates) -> dic
     layers = pipelines(model, engine.stages, case.pp)
     of_case = np.cumsum(is_copy[is_case]) - 1
     lone, full = prefills_of(
-        model, engine, cluster, workload, copy, layers.where(np.flatnonzero(is_copy[is_case]))
+        model,
+        engine,
+        cluster,
+        workload,
+        copy,
+        layers.where(np.flatnonzero(is_copy[is_case])),
+        profile=deployment.profile,
     )
     prefills = lone.at(of_case), full.at(of_case)
-    cost = price(model, engine, cluster, workload, case, layers, prefills=prefills)
+    cost = price(
+        model, engine, cluster, workload, case, layers, prefills=prefills, profile=deployment.profile
+    )
     hope_s = _hoped_step_s(deployment, engine, case, layers, cost)
     hope = served(cost, hope_s)
     unsettled = hope_s < cost.decode.cycle_s * (1 - NOTICEABLE)
@@ -93,7 +101,7 @@ def _hoped_step_s(
         if not len(rows):
             continue
         tried = case.where(rows)
-        wires, forms = wires_of(engine, deployment.cluster, tried), Forms(exchange=overlap.exchange)
+        wires = wires_of(engine, deployment.cluster, tried, deployment.profile)
         in_batches = decode_cost(
             deployment.model,
             tried,
@@ -101,7 +109,7 @@ def _hoped_step_s(
             deployment.workload,
             depth * tried.pp,
             wires,
-            forms,
+            Forms(exchange=overlap.exchange),
         )
         least[rows] = np.minimum(least[rows], in_batches.floor_s)
     return least

@@ -1,9 +1,14 @@
 """One layout of a deployment in full: every figure with its interval, its memory, its command."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from shardwright.cost.interval import interval
+from shardwright.cost.clock import Range, program_range
+from shardwright.cost.interval import Reach, reach_of
 from shardwright.cost.memory import RankMemory
+from shardwright.cost.price import wires_of
+from shardwright.cost.stages import stages
 from shardwright.cost.step import Seconds
 from shardwright.engine.engine import engine_grid
 from shardwright.layout.grid import Grid
@@ -12,8 +17,10 @@ from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
 from shardwright.search.engine import engine_of, starter_of
-from shardwright.search.timing import Timing, stage_layers
-from shardwright.steps.operation import COMMUNICATION
+from shardwright.search.timing import Timing, forms_of, stage_layers
+from shardwright.steps.load import decode_load
+from shardwright.steps.operation import COMMUNICATION, Operation
+from shardwright.steps.program import rank_program
 from shardwright.units import GB, Estimate
 from shardwright.workload.workload import Targets
 
@@ -50,12 +57,18 @@ def build_pool(deployment: Deployment, layout: Layout, timing: Timing) -> Pool:
 def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     """The price with intervals."""
     cost, client = timing.price, timing.served
-    spread, basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp)
-    prompt_spread, prompt_basis = interval(deployment.cluster, layout.gpus_per_copy, layout.pp, prompt=True)
+    operators = operators_range(deployment, layout, timing)
+    where = (deployment.cluster, deployment.profile, layout.gpus_per_copy, layout.pp)
+    step, tpot, ttft = (reach_of(*where, operators, seen=seen) for seen in ("step", "tpot", "ttft"))
     in_decode = _largest_family(cost.decode.families)
 
-    def around(value: object, binds: str = in_decode) -> Estimate:
-        return Estimate.around(float(np.asarray(value)), spread, binds=binds, basis=basis)
+    def within(reach: Reach, value: object, binds: str = in_decode) -> Estimate:
+        figure = float(np.asarray(value))
+        return Estimate.between(figure, reach.low, reach.high, binds=binds, basis=reach.basis)
+
+    def rate(value: object) -> Estimate:
+        figure = float(np.asarray(value))
+        return Estimate.between(figure, 1 / tpot.high, 1 / tpot.low, binds=in_decode, basis=tpot.basis)
 
     communication = _largest_family({n: s for n, s in cost.decode.families.items() if n in COMMUNICATION})
     used = float(cost.used_bytes)
@@ -63,18 +76,13 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     grid = engine_grid(engine_of(deployment), layout)
     loose = float(fullest.activations + fullest.sampler + fullest.buffers + fullest.runtime)
     return Figures(
-        step_s=around(client.step_s),
-        tpot_s=around(client.tpot_s),
-        ttft_s=Estimate.around(
-            float(client.ttft_s),
-            prompt_spread,
-            binds=_largest_family(cost.lone.cost.families),
-            basis=prompt_basis,
-        ),
-        throughput_tokens_per_s=around(client.throughput_tokens_per_s),
-        throughput_per_gpu=around(client.throughput_tokens_per_s / layout.num_gpus),
-        communication_fraction=_share(around(timing.step.exposed, communication)),
-        communication_busy=_share(around(timing.step.busy, communication)),
+        step_s=within(step, client.step_s),
+        tpot_s=within(tpot, client.tpot_s),
+        ttft_s=within(ttft, client.ttft_s, _largest_family(cost.lone.cost.families)),
+        throughput_tokens_per_s=rate(client.throughput_tokens_per_s),
+        throughput_per_gpu=rate(client.throughput_tokens_per_s / layout.num_gpus),
+        communication_fraction=_share(within(tpot, timing.step.exposed, communication)),
+        communication_busy=_share(within(tpot, timing.step.busy, communication)),
         memory_bytes=Estimate(
             value=used,
             low=used - loose * (1 - 1 / MEMORY_SPREAD),
@@ -83,6 +91,28 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
             basis="weights and KV exact, the engine's own share by its memory rule",
         ),
     )
+
+
+def operators_range(deployment: Deployment, layout: Layout, timing: Timing) -> Range:
+    """Of the operators of a decode step: one micro-batch through all stages, with the GPUs of its experts."""
+    model, engine, schedule = deployment.model, engine_of(deployment), timing.step.schedule
+    load = decode_load(model, layout, deployment.workload, schedule.micro_batches)
+    forms = forms_of(deployment, schedule)
+    wires = wires_of(engine, deployment.cluster, layout, deployment.profile)
+
+    def program() -> Iterator[Operation]:
+        for stage in stages(model, stage_layers(layout, deployment)):
+            if layout.home == "folded":
+                yield from rank_program(model, layout, stage, load, "attention+experts", forms)
+                continue
+            yield from rank_program(model, layout, stage, load, "attention", forms)
+            yield from (
+                operation
+                for operation in rank_program(model, layout, stage, load, "experts", forms)
+                if operation.family == "experts"
+            )
+
+    return program_range(program(), wires)
 
 
 def _share(estimate: Estimate) -> Estimate:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shardwright import __version__
-from shardwright.cost.constants import constants
+from shardwright.cost.profile import profile_for
 from shardwright.engine.engine import breaches
 from shardwright.engine.rules import VENDOR
 from shardwright.errors import InputError, ShardwrightError
@@ -100,14 +100,14 @@ def plan_for(
     num_priced: int = 1,
 ) -> Plan:
     """The plan that runs `layout`. timing: how, where its schedules were tried already."""
-    law, engine = constants(), engine_of(deployment)
+    engine = engine_of(deployment)
     timing = timing or time_layout(deployment, layout)
     pool = build_pool(deployment, layout, timing)
     targets = check_targets(deployment.targets, pool.figures)
     in_the_way = obstacles(deployment, layout, timing.price)
     return Plan(
         tool_version=__version__,
-        constants=f"{law.fitted_on}, {law.date}",
+        profile=profile_name(deployment),
         deployment=deployment,
         engine_version=f"{engine.name} {engine.version}",
         pools=(pool,),
@@ -120,6 +120,13 @@ def plan_for(
         rejected=rejected,
         num_priced=num_priced,
     )
+
+
+def profile_name(deployment: Deployment) -> str:
+    """Whose measurements the figures rest on, and how far they are from the device."""
+    own = deployment.profile
+    profile, distance = (own, "measured") if own is not None else profile_for(deployment.cluster.device)
+    return f"{profile.device}, {profile.date}, {profile.source} ({distance})"
 
 
 def over_memory(table: Table, ranking: Ranking) -> tuple[Rejected, ...]:

@@ -81,6 +81,7 @@ def price_layout(deployment: Deployment, layout: Layout, schedule: Schedule | No
         stage_layers(layout, deployment),
         micro_batches=None if schedule is None else schedule.micro_batches,
         forms=None if schedule is None else forms_of(deployment, schedule),
+        profile=deployment.profile,
     )
 
 
@@ -152,7 +153,7 @@ def floor_step_s(deployment: Deployment, layout: Layout, schedule: Schedule) -> 
         stage_layers(layout, deployment),
         deployment.workload,
         schedule.micro_batches,
-        wires_of(engine, deployment.cluster, layout),
+        wires_of(engine, deployment.cluster, layout, deployment.profile),
         forms_of(deployment, schedule),
     )
     return float(cost.floor_s)
@@ -164,7 +165,8 @@ def play(deployment: Deployment, layout: Layout, schedule: Schedule) -> Steady:
     from shardwright.dag.step import steady_step  # noqa: PLC0415
 
     load = decode_load(deployment.model, layout, deployment.workload, schedule.micro_batches)
-    return steady_step(deployment.model, engine_of(deployment), deployment.cluster, layout, load, schedule)
+    site = (deployment.model, engine_of(deployment), deployment.cluster, layout)
+    return steady_step(*site, load, schedule, profile=deployment.profile)
 
 
 def forms_of(deployment: Deployment, schedule: Schedule) -> Forms:

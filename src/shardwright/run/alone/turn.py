@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shardwright.cost.interval import interval
+from shardwright.cost.clock import operation_seconds, program_range
+from shardwright.cost.interval import Seen, reach_of
 from shardwright.cost.memory import rank_memories
 from shardwright.cost.price import wires_of
 from shardwright.cost.stages import stages
-from shardwright.cost.step import operation_seconds
 from shardwright.engine.shardwright_runtime import SHARDWRIGHT_0_1
 from shardwright.plan.deployment import Deployment
 from shardwright.run.operations import forms_of
@@ -95,7 +95,7 @@ def program_of(seat: Seat, turn: Turn) -> Iterator[Operation]:
 
 def predicted_stretches(deployment: Deployment, seat: Seat, turn: Turn) -> dict[str, float]:
     """Seconds of computation on the plan's GPU, by the communication that they end in."""
-    wires = wires_of(SHARDWRIGHT_0_1, deployment.cluster, seat.layout)
+    wires = wires_of(SHARDWRIGHT_0_1, deployment.cluster, seat.layout, deployment.profile)
     found: dict[str, float] = {}
     since = 0.0
     for operation in program_of(seat, turn):
@@ -111,8 +111,12 @@ def predicted_stretches(deployment: Deployment, seat: Seat, turn: Turn) -> dict[
 def predicted_seconds(deployment: Deployment, seat: Seat, turn: Turn) -> Estimate:
     """Of the whole turn, without communication; the interval is that of TPOT or TTFT on one GPU."""
     seconds = sum(predicted_stretches(deployment, seat, turn).values())
-    spread, basis = interval(deployment.cluster, 1, 1, prompt=turn.phase == "prefill")
-    return Estimate.around(seconds, spread, binds="computation", basis=basis)
+    wires = wires_of(SHARDWRIGHT_0_1, deployment.cluster, seat.layout, deployment.profile)
+    computing = (op for op in program_of(seat, turn) if not isinstance(op, Communication))
+    operators = program_range(computing, wires)
+    seen: Seen = "ttft" if turn.phase == "prefill" else "tpot"
+    reach = reach_of(deployment.cluster, deployment.profile, 1, 1, operators, seen=seen)
+    return Estimate.between(seconds, reach.low, reach.high, binds="computation", basis=reach.basis)
 
 
 def predicted_bytes(deployment: Deployment, seat: Seat, turn: Turn) -> tuple[float, float]:
