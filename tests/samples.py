@@ -2,6 +2,7 @@
 
 from shardwright.cluster.catalog import build_cluster
 from shardwright.cluster.cluster import Cluster
+from shardwright.cost.law import Band
 from shardwright.model.spec import GQA, MLA, Experts, ModelSpec
 
 REFERENCE = ModelSpec(
@@ -66,3 +67,7 @@ WINDOWED = ModelSpec(
 def cluster(gpu: str = "H100-SXM-80GB", nodes: int = 2, gpus_per_node: int = 8) -> Cluster:
     """A cluster of the catalog."""
     return build_cluster(gpu=gpu, nodes=nodes, gpus_per_node=gpus_per_node)[0]
+
+
+EXACT = Band(upto=None, rows=0, median=0, p90=0, low=1, high=1)
+"""Of a law that a test knows to be right."""

@@ -116,7 +116,7 @@ def test_both_targets_are_out_of_reach_of_two_stages() -> None:
     whole = 128 / (2 * read_bytes / 1.64e12)
     assert found["ceiling_all_experts_tokens_per_s"] == pytest.approx(whole, rel=1e-9)
     assert 13_500 < whole < found["ceiling_tokens_per_s"] < 14_500
-    assert 1.7 < found["best_ceiling_tokens_per_s"] / found["ceiling_tokens_per_s"] < 2
+    assert 1.7 < found["best_ceiling_tokens_per_s"] / found["ceiling_tokens_per_s"] < 2.05
     best = audited(REFERENCE).better[0]
     assert best.scope == "same GPUs"
     assert best.pool.num_gpus == 8

@@ -11,6 +11,7 @@ from shardwright.cluster.catalog import find_device
 from shardwright.cost.experts import ExpertsLaw, experts_form_seconds
 from shardwright.cost.gemm import GemmLaw, gemm_form_seconds
 from shardwright.steps.operation import Gemm, GroupedExperts
+from tests.samples import EXACT
 
 H100 = find_device("H100-SXM-80GB")
 
@@ -21,7 +22,7 @@ TRUE = GemmLaw(
     format="bf16",
     rows=0,
     scale="m",
-    bands=(),
+    bands=(EXACT,),
     t0=5.0,
     ec=0.7,
     em=0.8,
@@ -70,7 +71,7 @@ EXPERTS_TRUE = ExpertsLaw(
     format="bf16",
     rows=0,
     scale="rows",
-    bands=(),
+    bands=(EXACT,),
     t0=20.0,
     ec=0.6,
     em=0.8,

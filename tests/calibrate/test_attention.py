@@ -27,6 +27,7 @@ from shardwright.cost.gemm import gemm_form_seconds
 from shardwright.cost.prefill import PrefillLaw, prefill_form_seconds
 from shardwright.steps.operation import Attention, Gemm
 from tests.calibrate.samples import H100, TRUE
+from tests.samples import EXACT
 
 Columns = dict[str, NDArray[Any]]
 
@@ -37,7 +38,7 @@ DECODE = DecodeLaw(
     format="bf16",
     rows=0,
     scale="kv_bytes",
-    bands=(),
+    bands=(EXACT,),
     head_dims=(64, 128),
     t0=9.0,
     wave=3.0,
@@ -57,7 +58,7 @@ PREFILL = PrefillLaw(
     format="bf16",
     rows=0,
     scale="query_tokens",
-    bands=(),
+    bands=(EXACT,),
     head_dims=(64, 128),
     t0=12.0,
     ec=0.6,

@@ -18,6 +18,7 @@ from shardwright.cost.collectives import CollectiveLaw, collective_form_seconds,
 from shardwright.cost.exchange import ExchangeForm, exchange_form_seconds, leaving
 from shardwright.steps.operation import Exchange
 from shardwright.steps.spread import Spread
+from tests.samples import EXACT
 
 H100 = find_device("H100-SXM-80GB")
 LINK = find_link("NVLink4")
@@ -28,8 +29,8 @@ NO_LAW = {
     "kernel": "",
     "format": "bf16",
     "rows": 0,
-    "scale": "",
-    "bands": (),
+    "scale": "bytes",
+    "bands": (EXACT,),
 }
 
 

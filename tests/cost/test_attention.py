@@ -16,7 +16,7 @@ from shardwright.cost.profile import read_profile
 from shardwright.cost.residual import Axis, Residual
 from shardwright.model.dtype import BITS, Dtype
 from shardwright.steps.operation import Attention, Phase
-from tests.samples import cluster
+from tests.samples import EXACT, cluster
 
 H100 = cluster().device
 PROFILE = read_profile("H100-SXM-80GB")
@@ -29,7 +29,7 @@ DECODE = DecodeLaw(
     format="bf16",
     rows=0,
     scale="kv_bytes",
-    bands=(),
+    bands=(EXACT,),
     head_dims=(128,),
     t0=10.0,
     wave=3.0,
@@ -49,7 +49,7 @@ PREFILL = PrefillLaw(
     format="bf16",
     rows=0,
     scale="query_tokens",
-    bands=(),
+    bands=(EXACT,),
     head_dims=(128,),
     t0=10.0,
     ec=0.5,

@@ -10,6 +10,7 @@ from shardwright.cost.experts import ExpertsLaw, experts_features, experts_form_
 from shardwright.cost.law import choose
 from shardwright.cost.profile import read_profile
 from shardwright.steps.operation import GroupedExperts
+from tests.samples import EXACT
 
 H100 = find_device("H100-SXM-80GB")
 LAW = ExpertsLaw(
@@ -19,7 +20,7 @@ LAW = ExpertsLaw(
     format="bf16",
     rows=0,
     scale="rows",
-    bands=(),
+    bands=(EXACT,),
     t0=10,
     ec=0.5,
     em=0.8,

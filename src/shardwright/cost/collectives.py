@@ -25,6 +25,8 @@ PERFORMANCE.md."""
 class CollectiveLaw(Law):
     """library: NCCL's collectives, or an engine's own kernels."""
 
+    FEATURES = ("bytes", "ranks")
+
     collective: Collective
     library: Literal["nccl", "engine"]
     a: float

@@ -35,6 +35,8 @@ class DecodeLaw(Law):
     latent: of MLA, against its latent KV. head_dims: those measured, keys and values averaged.
     """
 
+    FEATURES = ("tiles", "blocks", "group", "head_dim", "kv_bytes")
+
     latent: bool = False
     head_dims: tuple[float, ...]
     t0: float

@@ -34,6 +34,8 @@ class ExchangeForm(Record):
 class ExchangeLaw(Law, ExchangeForm):
     """The form of one kernel in one direction, and its table."""
 
+    FEATURES = ("bytes", "nodes", "copies", "row", "experts")
+
     exchange: ExchangeKernel
     combines: bool
 

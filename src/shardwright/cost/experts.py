@@ -23,6 +23,8 @@ class ExpertsLaw(Law):
     passing over foreign rows; k0: the width at which a kernel's start costs as much as its work; power: of
     the norm."""
 
+    FEATURES = ("rows_each", "active", "area", "rows")
+
     t0: float
     ec: float
     em: float

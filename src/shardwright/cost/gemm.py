@@ -20,6 +20,8 @@ class GemmLaw(Law):
     """t0 in us; ec, em, eq: efficiencies of compute, memory and quantisation (None: not needed); k0: the
     depth at which a kernel's start costs as much as its work; power: of the norm."""
 
+    FEATURES = ("m", "n", "k", "batch")
+
     t0: float
     ec: float
     em: float

@@ -7,10 +7,10 @@ carried to a device that nobody measured.
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shardwright.cluster.device import Device
 from shardwright.cost.residual import Residual
@@ -67,6 +67,9 @@ class Law(Record):
     scale: the feature that tells the bands apart. excluded: rows that were left out, by reason.
     """
 
+    FEATURES: ClassVar[tuple[str, ...]] = ()
+    """What the tables and the bands of such laws may go by."""
+
     kernels: Kernels
     version: str
     kernel: str
@@ -76,6 +79,18 @@ class Law(Record):
     scale: str
     bands: tuple[Band, ...]
     residual: Residual | None = None
+
+    @model_validator(mode="after")
+    def _known_features(self) -> "Law":
+        axes = self.residual.axes if self.residual is not None else ()
+        used = {self.scale, *(axis.feature for axis in axes)}
+        if unknown := sorted(used - set(self.FEATURES)):
+            raise ValueError(
+                f"a law like this goes by {', '.join(self.FEATURES)}, not by {', '.join(unknown)}"
+            )
+        if not self.bands or self.bands[-1].upto is not None:
+            raise ValueError("the last band has no end (upto: null)")
+        return self
 
     def corrected(self, form_s: Size, features: Mapping[str, Size]) -> Size:
         """The seconds of the form with what the table knows better."""

@@ -26,6 +26,8 @@ class PrefillLaw(Law):
     latent: of MLA, expanded. head_dims: those measured, keys and values averaged.
     """
 
+    FEATURES = ("seen", "blocks", "head_dim", "windowed", "group", "query_tokens")
+
     latent: bool = False
     head_dims: tuple[float, ...]
     t0: float

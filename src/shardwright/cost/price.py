@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cost.memory import RankMemory, largest, rank_memories
-from shardwright.cost.profile import Profile, profile_for
+from shardwright.cost.profile import Profile, laws_on
 from shardwright.cost.span import axis_nodes
 from shardwright.cost.stages import Layers
 from shardwright.cost.step import StepCost, step_cost
@@ -255,7 +255,7 @@ def wires_of(engine: Engine, cluster: Cluster, degrees: Degrees, profile: Profil
     """The links under the groups of `degrees`, and what prices them; profile: of one's own."""
     return Wires(
         cluster=cluster,
-        profile=profile or profile_for(cluster.device)[0],
+        profile=laws_on(cluster.device, profile),
         kernels=engine.kernels,
         own_sums=engine.own_sums,
         nodes=axis_nodes(engine, degrees, cluster.gpus_per_domain),

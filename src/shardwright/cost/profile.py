@@ -43,6 +43,9 @@ class Profile(Record):
     prefill: tuple[PrefillLaw, ...] = ()
 
 
+EVERY_DEVICE_NEEDS = ("gemm", "batched_gemm", "decode", "prefill", "experts", "collectives")
+FULLEST = "H100-SXM-80GB"
+
 Distance = Literal["measured", "same family", "same vendor", "other vendor"]
 """How far a profile is from the device that it prices."""
 
@@ -61,6 +64,20 @@ def profile_for(device: Device) -> tuple[Profile, Distance]:
     table = _carried()
     row = table.get(device.name) or table.get(device.vendor) or table["other"]
     return read_profile(row.profile), row.distance
+
+
+def laws_on(device: Device, own: Profile | None = None) -> Profile:
+    """What prices a device: its profile, and for operations that it has no law of, the next best one's.
+
+    own: of somebody's own, before the one that is shipped; at last the fullest of all stands in.
+    """
+    first = own or profile_for(device)[0]
+    found = {}
+    for field in EVERY_DEVICE_NEEDS:
+        if not getattr(first, field):
+            others = (profile_for(device)[0], read_profile(FULLEST))
+            found[field] = next(laws for other in others if (laws := getattr(other, field)))
+    return first.model_copy(update=found) if found else first
 
 
 def profile_text(profile: Profile) -> str:

@@ -23,7 +23,7 @@ from shardwright.cost.exchange import (
     leaving,
 )
 from shardwright.cost.law import US
-from shardwright.cost.profile import Profile, profile_for
+from shardwright.cost.profile import Profile
 from shardwright.engine.engine import Kernels, OwnSums
 from shardwright.record import Size
 from shardwright.steps.operation import AllReduce, Communication, Exchange, Gather, Transfer
@@ -43,21 +43,16 @@ class Wires:
     nodes: dict[str, Size]
 
     @cached_property
-    def collectives(self) -> tuple[CollectiveLaw, ...]:
-        """The profile's, or where it has none, those that are shipped for the device."""
-        return self.profile.collectives or profile_for(self.cluster.device)[0].collectives
-
-    @cached_property
     def library(self) -> dict[Collective, CollectiveLaw]:
         """NCCL's laws."""
-        return {law.collective: law for law in self.collectives if law.library == "nccl"}
+        return {law.collective: law for law in self.profile.collectives if law.library == "nccl"}
 
     @cached_property
     def own_sum(self) -> CollectiveLaw | None:
         """The engine's own sum, where it has one and somebody measured it."""
         if self.own_sums is None:
             return None
-        laws = (law for law in self.collectives if law.library == "engine")
+        laws = (law for law in self.profile.collectives if law.library == "engine")
         return next((law for law in laws if law.kernels == self.kernels), None)
 
     def exchange_law(self, operation: Exchange) -> ExchangeForm:

@@ -139,9 +139,17 @@ def resolve(
         engine=engine,
         layout=fields.layout,
         claims=fields.claims,
-        profile=profile_file(folder / fields.profile) if fields.profile is not None else None,
+        profile=_profile(folder / fields.profile, cluster) if fields.profile is not None else None,
         assumptions=tuple(notes),
     )
+
+
+def _profile(path: Path, cluster: Cluster) -> Profile:
+    profile = profile_file(path)
+    if profile.device != cluster.device.name:
+        allowed = f"a profile of {cluster.device.name}, the cluster's GPU"
+        raise InputError("profile", profile.device, allowed, where=str(path))
+    return profile
 
 
 def _prefixed(field: str, build: Callable[[], T]) -> T:

@@ -49,8 +49,10 @@ CASES: list[tuple[str, str, Level, str]] = [
     (
         "overlap-saves",
         "note",
-        f"{DP8} --enable-dbo --all2all-backend nixl_ep --max-num-seqs 1024 --max-model-len 2048",
-        "H100",
+        f"{SGLANG} --tp 32 --dp 32 --enable-dp-attention --nnodes 4 --node-rank 0 "
+        "--dist-init-addr 10.0.0.1:5000 --enable-two-batch-overlap --moe-a2a-backend deepep "
+        "--max-running-requests 4096 --context-length 4096",
+        "H200",
     ),
     ("eager-not-predicted", "note", f"vllm serve {QWEN} --enforce-eager", "H100"),
 ]  # fmt: skip
