@@ -11,6 +11,7 @@ import pytest
 
 from shardwright.audit.commands.record import CommandAudit
 from shardwright.audit.record import Audit
+from shardwright.calibrate.calibration import Calibration
 from shardwright.dag.document import StepGraph
 from shardwright.plan.alone import RankMeasurement
 from shardwright.plan.generation import Generation
@@ -22,7 +23,7 @@ from shardwright.search.explain import Explanation
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 
-KINDS = [Plan, Audit, CommandAudit, Explanation, Proof, RankMeasurement, Generation, StepGraph]
+KINDS = [Plan, Audit, CommandAudit, Explanation, Proof, RankMeasurement, Generation, StepGraph, Calibration]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,6 @@
 """All tables of a GPU -> its profile, and how well each law does on shapes that it never saw."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +53,7 @@ FAMILIES = (
 
 
 class Outcome(Record):
-    """One law as it was fitted. scale: what tells its bands apart. score: None where no row was left."""
+    """One law as it was fitted. scale: what tells its bands apart. score: None where no row was held out."""
 
     device: str
     operation: str
@@ -78,25 +78,39 @@ def fit_profile(
     gpu: Path, device: Device, *, source: str, date: str, say: Callable[[str], None] = lambda text: None
 ) -> tuple[Profile, tuple[Outcome, ...]]:
     """Every law that the tables in the folder `gpu` have rows for. say: told what is fitted next."""
-    laws: dict[str, list[Law]] = {}
-    outcomes = []
-    for family in FAMILIES:
-        for rows in family.rows(gpu, device):
-            say(f"{device.name}: {family.field}, {rows.name}, {len(rows):,} rows")
-            score = None
-            if len(np.unique(rows.shapes)) >= FEW_SHAPES:
-                law, score = scored(family.kind(rows), rows, device)
-                laws.setdefault(family.field, []).append(law)
-            outcomes.append(_outcome(family, rows, device, score))
+    found = (
+        (family.field, family.kind(rows), rows) for family in FAMILIES for rows in family.rows(gpu, device)
+    )
+    laws, outcomes = fit_laws(found, device, say, least_shapes=FEW_SHAPES)
     profile = Profile(
         device=device.name,
         source=source,
         licence="Apache-2.0",
         date=date,
         tool=f"shardwright {__version__}",
-        **{field: tuple(fitted) for field, fitted in laws.items()},
+        **laws,
     )
-    return profile, tuple(outcomes)
+    return profile, outcomes
+
+
+def fit_laws(
+    found: Iterable[tuple[str, Kind[Any, Any], Rows[Any]]],
+    device: Device,
+    say: Callable[[str], None],
+    *,
+    least_shapes: int = 1,
+) -> tuple[dict[str, tuple[Law, ...]], tuple[Outcome, ...]]:
+    """The laws of rows that belong to a field of a profile and are of a kind, by field."""
+    laws: dict[str, tuple[Law, ...]] = {}
+    outcomes = []
+    for field, kind, rows in found:
+        say(f"{device.name}: {field}, {rows.name}, {len(rows):,} rows")
+        score = None
+        if len(np.unique(rows.shapes)) >= least_shapes:
+            law, score = scored(kind, rows, device)
+            laws[field] = (*laws.get(field, ()), law)
+        outcomes.append(_outcome(field, kind, rows, device, score))
+    return laws, tuple(outcomes)
 
 
 def carry_profile(gpu: Path, device: Device, profile: Profile) -> tuple[Outcome, ...]:
@@ -111,11 +125,11 @@ def carry_profile(gpu: Path, device: Device, profile: Profile) -> tuple[Outcome,
         for rows in family.rows(gpu, device):
             same = [law for law in laws if (law.kernels, law.format) == (rows.kernels, rows.format)]
             alike = [law for law in same if _is_like(family, law, rows)]
-            score = None
+            kind, score = family.kind(rows), None
             if alike and len(rows):
                 law = next((law for law in alike if law.kernel == rows.kernel), alike[0])
-                score = held_against(family.kind(rows), rows, device, law)
-            outcomes.append(_outcome(family, rows, device, score))
+                score = held_against(kind, rows, device, law)
+            outcomes.append(_outcome(family.field, kind, rows, device, score))
     return tuple(outcomes)
 
 
@@ -125,11 +139,13 @@ def _is_like(family: Family, law: Law, rows: Rows[Any]) -> bool:
     return family.kind(rows).stated.items() <= dict(law).items()
 
 
-def _outcome(family: Family, rows: Rows[Any], device: Device, score: Score | None) -> Outcome:
+def _outcome(
+    field: str, kind: Kind[Any, Any], rows: Rows[Any], device: Device, score: Score | None
+) -> Outcome:
     return Outcome(
         device=device.name,
-        operation=family.field,
-        scale=family.kind(rows).scale,
+        operation=field,
+        scale=kind.scale,
         kernels=rows.kernels,
         version=rows.version,
         kernel=rows.kernel,

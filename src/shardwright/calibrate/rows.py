@@ -1,5 +1,6 @@
 """Measured rows of one kernel: operations whose sizes are arrays, and the seconds that they took."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Generic, TypeVar
 
@@ -70,6 +71,16 @@ def operation_where(operation: Op, keep: NDArray[np.bool_] | NDArray[np.int64]) 
         if isinstance(value := getattr(operation, each.name), np.ndarray)
     }
     return replace(operation, **arrays)
+
+
+def stacked(operations: Sequence[Op]) -> Op:
+    """The operations as one: what differs among them in arrays, with an entry each."""
+    arrays = {}
+    for each in fields(operations[0]):
+        values = [getattr(operation, each.name) for operation in operations]
+        if any(value != values[0] for value in values):
+            arrays[each.name] = np.array(values, dtype=float)
+    return replace(operations[0], **arrays)
 
 
 def shape_numbers(*columns: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -37,9 +37,18 @@ class Score(Record):
     """Kind of rows -> (median, p90), where there are several."""
 
 
-def scored(kind: Kind[L, Op], rows: Rows[Op], device: Device, *, table: bool = True) -> tuple[L, Score]:
-    """The law of all rows, with its errors on shapes that were held out."""
-    part = dealt(rows.shapes)
+def scored(
+    kind: Kind[L, Op], rows: Rows[Op], device: Device, *, table: bool = True
+) -> tuple[L, Score | None]:
+    """The law of all rows, with its errors on shapes that were held out.
+
+    One shape alone cannot be held out: the bands are then those of the fit itself, and there is no score.
+    """
+    part, kept = dealt(rows.shapes), fit(kind, rows, device, table=table)
+    if not part.any():
+        return kept.model_copy(
+            update={"bands": bands_of(*ratios(kind, rows, device, kept), kind.edges)}
+        ), None
     ratio, scale = np.ones(len(rows)), np.ones(len(rows))
     for number in np.unique(part):
         held = part == number
@@ -49,7 +58,6 @@ def scored(kind: Kind[L, Op], rows: Rows[Op], device: Device, *, table: bool = T
     for number in np.unique(part):
         held = part == number
         inside |= held & _inside(ratio, scale, kind.edges, bands_of(ratio[~held], scale[~held], kind.edges))
-    kept = fit(kind, rows, device, table=table)
     bands = bands_of(ratio, scale, kind.edges)
     return kept.model_copy(update={"bands": bands}), _score(rows, ratio, inside, bands)
 

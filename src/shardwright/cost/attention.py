@@ -15,7 +15,7 @@ from shardwright.steps.operation import Attention
 
 L = TypeVar("L", DecodeLaw, PrefillLaw)
 
-STAND_INS: tuple[Kernels, ...] = ("trtllm", "vllm", "sglang")
+STAND_INS: tuple[Kernels, ...] = ("trtllm", "vllm", "sglang", "torch")
 """Whose kernels stand in for those that were not measured apart: the MLA of vLLM, which calls TensorRT-LLM's
 by FlashInfer on Blackwell, and keeps fp8 KV narrow on Hopper (FlashMLA) as TensorRT-LLM does, while SGLang
 0.5.14 took four times as long over fp8 as over bf16 (aiconfigurator-core 0.12.0, generation_mla)."""

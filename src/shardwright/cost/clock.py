@@ -12,8 +12,9 @@ from shardwright.cost.decode import DecodeLaw, decode_features
 from shardwright.cost.exchange import ExchangeLaw, exchange_features
 from shardwright.cost.experts import ExpertsLaw, experts_features, experts_seconds
 from shardwright.cost.gemm import GemmLaw, gemm_features, gemm_seconds
-from shardwright.cost.law import US, Law, choose, formats_of
+from shardwright.cost.law import Law, choose, formats_of
 from shardwright.cost.prefill import prefill_features
+from shardwright.cost.small import SmallLaw, small_features, small_seconds
 from shardwright.cost.wires import (
     Wires,
     all_reduce_seconds,
@@ -50,8 +51,7 @@ def operation_seconds(operation: Operation, wires: Wires) -> Size:
         case GroupedExperts():
             return experts_seconds(operation, device, _experts_law(operation, wires))
         case Small():
-            law = constants().small
-            return law.t0 * US + operation.bytes / device.memory_bandwidth_bytes_per_s / law.em
+            return small_seconds(operation, device, _small_law(wires))
         case AllReduce():
             return all_reduce_seconds(operation, wires)
         case Gather():
@@ -83,6 +83,8 @@ def operation_range(operation: Operation, wires: Wires) -> Range:
             law = attention_law(operation, wires.profile, wires.kernels)
             decodes = isinstance(law, DecodeLaw)
             found = law, decode_features(operation) if decodes else prefill_features(operation)
+        case Small() if (small := _small_law(wires)) is not None:
+            found = small, small_features(operation)
         case Exchange() if operation.spread is not None:
             rows = leaving_rows(operation, wires)
             own = wires.exchange_law(operation)
@@ -126,3 +128,8 @@ def _gemm_law(operation: Gemm, wires: Wires) -> GemmLaw:
 def _experts_law(operation: GroupedExperts, wires: Wires) -> ExpertsLaw:
     formats = formats_of(operation.weight_dtype, operation.in_blocks)
     return choose(wires.profile.experts, wires.kernels, formats)
+
+
+def _small_law(wires: Wires) -> SmallLaw | None:
+    laws = wires.profile.small
+    return choose(laws, wires.kernels, ()) if laws else None

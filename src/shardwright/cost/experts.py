@@ -21,10 +21,11 @@ TILE_ROWS = 64
 class ExpertsLaw(Law):
     """t0 in us; ec, em, ea, eo: efficiencies of compute, of reading weights, of moving activations and of
     passing over foreign rows; k0: the width at which a kernel's start costs as much as its work; power: of
-    the norm."""
+    the norm; tile_rows: of the form's tiles, 0 for a kernel that has none."""
 
     FEATURES = ("rows_each", "active", "area", "rows")
 
+    tile_rows: int = TILE_ROWS
     t0: float
     ec: float
     em: float
@@ -48,7 +49,7 @@ def experts_features(operation: GroupedExperts) -> dict[str, Size]:
 def experts_form_seconds(operation: GroupedExperts, device: Device, law: ExpertsLaw) -> Size:
     """The form alone."""
     active = np.maximum(operation.active, 1e-9)
-    tiled = active * np.maximum(operation.rows / active + TILE_ROWS / 2, TILE_ROWS)
+    tiled = active * np.maximum(operation.rows / active + law.tile_rows / 2, law.tile_rows)
     compute = 2 * 3 * tiled * operation.hidden * operation.width / law.ec
     compute = compute / peak_flops(device, OPERANDS[law.format]) * (1 + law.k0 / operation.width)
     rate = device.memory_bandwidth_bytes_per_s

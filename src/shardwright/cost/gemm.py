@@ -18,10 +18,12 @@ TILE_ROWS = 64
 
 class GemmLaw(Law):
     """t0 in us; ec, em, eq: efficiencies of compute, memory and quantisation (None: not needed); k0: the
-    depth at which a kernel's start costs as much as its work; power: of the norm."""
+    depth at which a kernel's start costs as much as its work; power: of the norm; tile_rows: what rows are
+    padded to."""
 
     FEATURES = ("m", "n", "k", "batch")
 
+    tile_rows: int = TILE_ROWS
     t0: float
     ec: float
     em: float
@@ -37,7 +39,7 @@ def gemm_features(operation: Gemm) -> dict[str, Size]:
 
 def gemm_form_seconds(operation: Gemm, device: Device, law: GemmLaw) -> Size:
     """The form alone."""
-    flops = operation.num_gemms * 2 * padded(operation.m, TILE_ROWS) * operation.n * operation.k
+    flops = operation.num_gemms * 2 * padded(operation.m, law.tile_rows) * operation.n * operation.k
     compute = flops / peak_flops(device, OPERANDS[law.format]) / law.ec
     compute = compute * (1 + law.k0 / np.maximum(operation.k, 1))
     bandwidth = device.memory_bandwidth_bytes_per_s

@@ -20,10 +20,11 @@ from shardwright.record import Record, Size
 
 US = 1e-6
 
-Format = Literal["bf16", "fp8", "fp8_block", "int8_wo", "int4_wo", "mxfp4_wo", "mxfp4", "nvfp4"]
+Format = Literal["fp32", "bf16", "fp8", "fp8_block", "int8_wo", "int4_wo", "mxfp4_wo", "mxfp4", "nvfp4"]
 """How a kernel multiplies. wo: narrow weights only, widened; fp8_block: a scale each 128 values."""
 
 OPERANDS: dict[Format, Dtype] = {
+    "fp32": "fp32",
     "bf16": "bf16",
     "fp8": "fp8",
     "fp8_block": "fp8",
@@ -36,6 +37,7 @@ OPERANDS: dict[Format, Dtype] = {
 """The operands whose peak bounds a format."""
 
 SERVED_BY: dict[tuple[Dtype, bool], tuple[Format, ...]] = {
+    ("fp32", False): ("fp32",),
     ("fp8", True): ("fp8_block", "fp8"),
     ("fp8", False): ("fp8", "fp8_block"),
     ("int8", False): ("int8_wo",),
@@ -106,9 +108,12 @@ L = TypeVar("L", bound=Law)
 
 
 def choose(laws: Iterable[L], kernels: Kernels, formats: tuple[Format, ...]) -> L:
-    """The law of the engine's own kernels in the first format there is, else another engine's, else bf16."""
+    """The law of the engine's own kernels in the first format there is, else another engine's.
+
+    Formats that nobody measured are taken for bf16, else for fp32.
+    """
     rows = tuple(laws)
-    for wanted in (*formats, "bf16"):
+    for wanted in (*formats, "bf16", "fp32"):
         found = [law for law in rows if law.format == wanted]
         if found:
             return next((law for law in found if law.kernels == kernels), found[0])

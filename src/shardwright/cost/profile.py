@@ -9,13 +9,15 @@ from typing import Literal
 
 import yaml
 
-from shardwright.cluster.device import Device
+from shardwright.cluster.device import Device, Link
 from shardwright.cost.collectives import CollectiveLaw
 from shardwright.cost.decode import DecodeLaw
 from shardwright.cost.exchange import ExchangeLaw
 from shardwright.cost.experts import ExpertsLaw
 from shardwright.cost.gemm import GemmLaw
+from shardwright.cost.law import Law
 from shardwright.cost.prefill import PrefillLaw
+from shardwright.cost.small import SmallLaw
 from shardwright.errors import InputError
 from shardwright.record import Record, validated
 
@@ -25,7 +27,8 @@ PROFILES = files("shardwright.cost").joinpath("profiles")
 class Profile(Record):
     """The laws of one device, and where they come from.
 
-    device: whose tables were fitted. tool: that fitted them. licence: of the source.
+    device: whose tables were fitted. tool: that fitted them. licence: of the source. hardware, scale_up: the
+    device and its links as they were measured, where no data sheet states them.
     """
 
     schema_version: Literal[1] = 1
@@ -34,6 +37,8 @@ class Profile(Record):
     licence: str
     date: str
     tool: str
+    hardware: Device | None = None
+    scale_up: Link | None = None
     gemm: tuple[GemmLaw, ...] = ()
     experts: tuple[ExpertsLaw, ...] = ()
     collectives: tuple[CollectiveLaw, ...] = ()
@@ -41,9 +46,11 @@ class Profile(Record):
     batched_gemm: tuple[GemmLaw, ...] = ()
     decode: tuple[DecodeLaw, ...] = ()
     prefill: tuple[PrefillLaw, ...] = ()
+    small: tuple[SmallLaw, ...] = ()
 
 
 EVERY_DEVICE_NEEDS = ("gemm", "batched_gemm", "decode", "prefill", "experts", "collectives")
+ATTENTION = ("decode", "prefill")
 FULLEST = "H100-SXM-80GB"
 
 Distance = Literal["measured", "same family", "same vendor", "other vendor"]
@@ -72,12 +79,20 @@ def laws_on(device: Device, own: Profile | None = None) -> Profile:
     own: of somebody's own, before the one that is shipped; at last the fullest of all stands in.
     """
     first = own or profile_for(device)[0]
-    found = {}
+    found: dict[str, tuple[Law, ...]] = {}
     for field in EVERY_DEVICE_NEEDS:
-        if not getattr(first, field):
-            others = (profile_for(device)[0], read_profile(FULLEST))
-            found[field] = next(laws for other in others if (laws := getattr(other, field)))
+        latent = (False, True) if field in ATTENTION else (False,)
+        for lacking in set(latent) - {_is_latent(law) for law in getattr(first, field)}:
+            others = (getattr(other, field) for other in (profile_for(device)[0], read_profile(FULLEST)))
+            alike = ([law for law in laws if _is_latent(law) == lacking] for laws in others)
+            held = found.get(field, getattr(first, field))
+            found[field] = (*held, *next(laws for laws in alike if laws))
     return first.model_copy(update=found) if found else first
+
+
+def _is_latent(law: Law) -> bool:
+    """MLA has kernels of its own."""
+    return isinstance(law, DecodeLaw | PrefillLaw) and law.latent
 
 
 def profile_text(profile: Profile) -> str:

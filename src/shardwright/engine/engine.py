@@ -19,8 +19,8 @@ ExchangeMode = Literal["gather", "all_to_all", "deepep", "deepep_normal", "deepe
 all-to-all of the collective library or by DeepEP; `deepep` changes its kernels with the phase."""
 
 
-Kernels = Literal["vllm", "sglang", "trtllm"]
-"""Whose kernels compute: those of an engine whose operators were measured."""
+Kernels = Literal["vllm", "sglang", "trtllm", "torch"]
+"""Whose kernels compute: those of an engine whose operators were measured, or torch's own."""
 
 
 class Degrees(Protocol):

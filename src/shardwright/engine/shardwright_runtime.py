@@ -151,5 +151,6 @@ SHARDWRIGHT_0_1 = Engine(
     ),
     read=partial(judge, DIALECT),
     overlap=OVERLAP,
+    kernels="torch",
     sums_in_levels=True,
 )

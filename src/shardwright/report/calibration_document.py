@@ -43,7 +43,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"{outcome.kernels} {outcome.version}: {outcome.kernel}",
         outcome.format,
         f"{outcome.rows:,}",
-        _all_errors(score) if score else "no law",
+        _all_errors(score) if score else "nothing held out" if outcome.rows else "no law",
         f"{score.covered:.0%}" if score else "",
         ", ".join(_band(band, outcome.scale) for band in score.bands) if score else "",
         "; ".join(f"{count:,}: {reason}" for reason, count in outcome.excluded.items()),

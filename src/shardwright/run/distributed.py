@@ -71,14 +71,14 @@ def unwatched(event: Event, micro_batch: int, request: Request) -> None:
 
 def drive(programs: Mapping[int, Program], links: Links, watch: Watch = unwatched) -> None:
     """Run one rank's programs, by micro-batch, to their end. Raises LinkError when the network fails."""
-    flights: dict[int, _Flight] = {}
+    flights: dict[int, Flight] = {}
 
     def resume(index: int, result: Tensor | None) -> None:
         try:
             request = programs[index].send(result)  # type: ignore[arg-type]
         except StopIteration:
             return
-        flights[index] = _post(request, links.group(request.group, index))
+        flights[index] = post(request, links.group(request.group, index))
         watch("posted", index, request)
 
     for index in programs:
@@ -103,7 +103,7 @@ def drive(programs: Mapping[int, Program], links: Links, watch: Watch = unwatche
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Flight:
+class Flight:
     """A request on its way. result: of the tensor that arrives, what the program asked for."""
 
     request: Request
@@ -112,6 +112,7 @@ class _Flight:
     result: Callable[[Tensor], Tensor]
 
     def land(self) -> Tensor:
+        """What arrived, once it is all there. Raises LinkError."""
         try:
             self.work.wait()  # done already: raises what went wrong, and orders a GPU's streams
         except RuntimeError as error:
@@ -119,7 +120,7 @@ class _Flight:
         return self.result(self.arriving)
 
 
-def _post(request: Request, group: Any) -> _Flight:
+def post(request: Request, group: Any) -> Flight:
     """Start a request. An all_reduce, and a transfer, happens in the program's own tensor."""
     given, num_ranks = request.tensor, len(request.group)
     arriving = given
@@ -144,7 +145,7 @@ def _post(request: Request, group: Any) -> _Flight:
                 work = dist.broadcast(given, src=request.group[0], group=group, async_op=True)
     except RuntimeError as error:
         raise LinkError(f"{request}: {_first_line(error)}") from error
-    return _Flight(request=request, work=work, arriving=arriving, result=result)
+    return Flight(request=request, work=work, arriving=arriving, result=result)
 
 
 def _as_it_is(arrived: Tensor) -> Tensor:

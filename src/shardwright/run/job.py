@@ -18,6 +18,7 @@ from shardwright.run.network import Kind, Request
 from shardwright.run.sampling import GREEDY
 from shardwright.run.seat import Members, Seats
 from shardwright.run.share import Prompt, Share, deal, num_pieces
+from shardwright.run.task import Tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,23 @@ class Job:
     keeps_logits: bool = True
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that it takes."""
+        return self.seats.layout.num_gpus
+
+    def role(self, rank: int) -> str:
+        """What a rank is to the layout, in words."""
+        seat = self.seats.seat(rank)
+        stages = f" of stage {', '.join(map(str, seat.stages))}" if self.seats.layout.pp > 1 else ""
+        return f"{seat.role}{stages}"
+
+    def perform(self, rank: int, tell: Tell) -> "RankResult":
+        """A rank's part, in an initialised world: perform.py's."""
+        from shardwright.run.perform import perform  # noqa: PLC0415 - it knows jobs itself
+
+        return perform(self, rank, tell)
 
     @property
     def num_prefills(self) -> int:

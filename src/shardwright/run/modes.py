@@ -8,8 +8,9 @@ import torch
 from shardwright.errors import EnvironmentLacksError
 from shardwright.layout.layout import Layout
 from shardwright.plan.generation import Mode
-from shardwright.run.perform import Perform, Tell, perform_here
+from shardwright.run.perform import Perform, perform_here
 from shardwright.run.pool import Pool
+from shardwright.run.task import Tell
 from shardwright.run.world import check_place, perform_in_world, read_place
 
 

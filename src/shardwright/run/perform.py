@@ -15,9 +15,7 @@ from shardwright.run.modules import build_modules
 from shardwright.run.network import Program, Request
 from shardwright.run.program import Rank
 from shardwright.run.session import Player, chosen_tokens, ended, play_job
-
-Tell = Callable[[str], None]
-"""Says what the rank does now, in words; told at least once a second while the rank waits for others."""
+from shardwright.run.task import Tell
 
 Perform = Callable[[Job], list[RankResult]]
 """Does a job: one process that plays every rank, a pool of processes, or this one with the others' help."""

@@ -1,7 +1,7 @@
-"""Worker processes that run one layout after another, and a parent that sees when one of them is lost.
+"""Worker processes that do one task after another, and a parent that sees when one of them is lost.
 
 Workers are forked from a server process that has imported torch and transformers once. A job takes as
-many as its layout has ranks. Whatever goes wrong, all workers end, and the next job gets new ones.
+many as its layout has ranks. Whatever goes wrong, all workers end, and the next task gets new ones.
 """
 
 import time
@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 from shardwright.errors import InputError, ShardwrightError
 from shardwright.run.distributed import SIGN_OF_LIFE_S
-from shardwright.run.job import Job, RankResult
+from shardwright.run.task import Task
 from shardwright.run.worker import Failure, open_store, work
+
+Part = TypeVar("Part")
 
 Told = Callable[[int, str], None]
 """(rank, what it does now)."""
 
-PRELOAD = ["shardwright.run.worker", "transformers.models.llama.modeling_llama"]
-"""Imported once for all workers: ours, and what every model of transformers draws in (4 s of CPU)."""
+PRELOAD = ["shardwright.run.worker", "shardwright.run.perform", "transformers.models.llama.modeling_llama"]
+"""Imported once for all workers: ours, and what all models of transformers need (4 s of CPU)."""
 
 GRACE_S = 0.5
 """After a first failure, how long to listen for one that explains it: peers of a lost rank fail too."""
@@ -38,7 +40,10 @@ class RankError(ShardwrightError):
 
 @dataclass(kw_only=True)
 class _Worker:
-    """The parent's view of one rank. outcome: None while it works. Times: when it last spoke, went on."""
+    """The parent's view of one rank. Times: when it last spoke, when it went on.
+
+    outcome: None while it works, then its part or a Failure.
+    """
 
     rank: int
     process: Any
@@ -46,12 +51,12 @@ class _Worker:
     doing: str = ""
     heard_s: float = 0.0
     moved_s: float = 0.0
-    outcome: RankResult | Failure | None = None
+    outcome: Any = None
 
-    def start(self, number: int, job: Job) -> None:
+    def start(self, number: int, task: Task[Any]) -> None:
         self.doing, self.outcome = "starting", None
         self.heard_s = self.moved_s = time.monotonic()
-        self.pipe.send((number, job))
+        self.pipe.send((number, task))
 
     def hear(self) -> None:
         """Take one message: what the rank does (again, while it waits), or how it ended."""
@@ -73,14 +78,14 @@ class Pool:
     """At most `num_workers` ranks on this machine; a context manager that leaves no worker behind.
 
     patience_s: how long a rank may compute, or read weights, without a word; and, with a little more,
-    how long all ranks may wait for each other. A job that takes longer so is given up.
+    how long all ranks may wait for each other. A task that takes longer so is given up.
     """
 
     def __init__(self, num_workers: int, *, patience_s: float = 6.0) -> None:
         self.num_workers, self.patience_s = num_workers, patience_s
         self._workers: list[_Worker] = []
         self._store: Any = None
-        self._num_jobs = 0
+        self._num_tasks = 0
 
     def __enter__(self) -> Self:
         return self
@@ -92,27 +97,27 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """Of the workers, by rank; none before the first job and after a failed one."""
+        """Of the workers, by rank; none before the first task and after a failed one."""
         return [worker.process.pid for worker in self._workers]
 
-    def run(self, job: Job, told: Told = lambda rank, doing: None) -> list[RankResult]:
-        """Run a job; what each rank hands back, by rank. `told` hears of every request as it happens.
+    def run(self, task: Task[Part], told: Told = lambda rank, doing: None) -> list[Part]:
+        """Do a task; what each rank hands back, by rank. `told` hears of every request as it happens.
 
-        Raises InputError when the layout has more ranks than there may be workers, and RankError when a
+        Raises InputError when the task takes more ranks than there may be workers, and RankError when a
         rank is lost, hangs or raises. After any exception no worker is left.
         """
-        num_ranks = job.seats.layout.num_gpus
+        num_ranks = task.num_ranks
         if num_ranks > self.num_workers:
             raise InputError("layout", num_ranks, f"at most {self.num_workers} ranks, a worker each")
         if not self._workers:
             self._start()
-        self._num_jobs += 1
+        self._num_tasks += 1
         ranks = self._workers[:num_ranks]
         try:
             for worker in ranks:
-                worker.start(self._num_jobs, job)
+                worker.start(self._num_tasks, task)
             self._listen(ranks, told)
-            return [_result(worker, job) for worker in sorted(ranks, key=_blame)]
+            return [_part(worker, task) for worker in sorted(ranks, key=_blame)]
         except BaseException:
             self.close()
             raise
@@ -174,20 +179,17 @@ def _blame(worker: _Worker) -> int:
     return worker.outcome.blame if isinstance(worker.outcome, Failure) else 3
 
 
-def _result(worker: _Worker, job: Job) -> RankResult:
+def _part(worker: _Worker, task: Task[Part]) -> Part:
     """What the rank handed back. Raises RankError for a failure."""
     outcome = worker.outcome
-    if isinstance(outcome, RankResult):
-        return outcome
-    assert outcome is not None, "failures come first"
-    raise rank_error(job, worker.rank, worker.doing, outcome)
+    if isinstance(outcome, Failure):
+        raise rank_error(task, worker.rank, worker.doing, outcome)
+    return cast(Part, outcome)
 
 
-def rank_error(job: Job, rank: int, doing: str, failure: Failure) -> RankError:
-    """The failure of a rank of a job, with the rank's role."""
-    seat = job.seats.seat(rank)
-    stages = f" of stage {', '.join(map(str, seat.stages))}" if job.seats.layout.pp > 1 else ""
-    return RankError(rank, f"{seat.role}{stages}", doing, failure.reason, exit_code=failure.exit_code)
+def rank_error(task: Task[Any], rank: int, doing: str, failure: Failure) -> RankError:
+    """The failure of a rank of a task, with the rank's role."""
+    return RankError(rank, task.role(rank), doing, failure.reason, exit_code=failure.exit_code)
 
 
 def _exit(code: int | None) -> str:

@@ -1,4 +1,4 @@
-"""A worker process: has its rank in one job after another, and ends with its parent."""
+"""A worker process: has its rank in one task after another, and ends with its parent."""
 
 import os
 import signal
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from shardwright.errors import ShardwrightError
 from shardwright.run.distributed import LinkError
-from shardwright.run.job import Job, RankResult
-from shardwright.run.perform import perform
+from shardwright.run.task import Task
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 LOOPBACK = "127.0.0.1"
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ def open_store() -> Any:
 
 
 def work(rank: int, port: int, pipe: Connection) -> None:
-    """Take (number, job) from the pipe; answer with words on the way, and a RankResult or a Failure."""
+    """Take (number, task) from the pipe; answer with words on the way, and the rank's part or a Failure."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
     torch.set_num_threads(1)
@@ -49,32 +50,32 @@ def work(rank: int, port: int, pipe: Connection) -> None:
     store = dist.TCPStore(LOOPBACK, port, is_master=False)  # type: ignore[attr-defined]
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
-            number, job = pipe.recv()
-            own = dist.PrefixStore(f"job {number}", store)  # type: ignore[attr-defined]
-            pipe.send(_serve(job, rank, own, pipe))
+            number, task = pipe.recv()
+            own = dist.PrefixStore(f"task {number}", store)  # type: ignore[attr-defined]
+            pipe.send(_serve(task, rank, own, pipe))
 
 
-def _serve(job: Job, rank: int, store: Any, pipe: Connection) -> RankResult | Failure:
-    """The job in a world of its own, which is gone after it."""
+def _serve(task: Task[Part], rank: int, store: Any, pipe: Connection) -> Part | Failure:
+    """The task in a world of its own, which is gone after it."""
 
-    def served() -> RankResult:
-        if job.device == "cuda":
+    def served() -> Part:
+        if task.device == "cuda":
             torch.cuda.set_device(rank)
         dist.init_process_group(
-            BACKENDS[job.device],
+            BACKENDS[task.device],
             store=store,
             rank=rank,
-            world_size=job.seats.layout.num_gpus,
+            world_size=task.num_ranks,
             timeout=timedelta(days=1),  # the parent keeps the time: a rank may wait long for a slow peer
         )
-        result = perform(job, rank, pipe.send)
+        part = task.perform(rank, pipe.send)
         dist.destroy_process_group()
-        return result
+        return part
 
     return attempt(served)
 
 
-def attempt(work: Callable[[], RankResult]) -> RankResult | Failure:
+def attempt(work: Callable[[], Part]) -> Part | Failure:
     """What the work of a rank gives, or how it failed."""
     try:
         return work()

@@ -18,8 +18,9 @@ from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.run.job import Job, RankResult
-from shardwright.run.perform import Tell, perform
+from shardwright.run.perform import perform
 from shardwright.run.pool import rank_error
+from shardwright.run.task import Tell
 from shardwright.run.worker import BACKENDS, Failure, attempt
 
 PATIENCE = timedelta(minutes=10)

@@ -36,15 +36,18 @@ def _experts(model: ModelSpec, number: str, width: str) -> Fields:
 
 
 def _latent(model: ModelSpec) -> Fields:
-    shared = model.experts.shared_width // model.experts.width if model.experts else 0
+    experts = model.experts
+    shared = experts.shared_width // experts.width if experts else 0
+    groups = experts.groups if experts else 1
     return {
         **model.attention.model_dump(exclude={"kind", "num_heads", "bias"}),
         **_experts(model, "n_routed_experts", "moe_intermediate_size"),
         "num_key_value_heads": model.attention.num_heads,
         "n_shared_experts": shared,
         "first_k_dense_replace": len(model.dense_layers),
-        "n_group": 1,
-        "topk_group": 1,
+        "n_group": groups,
+        "topk_group": experts.top_groups if experts else 1,
+        "topk_method": "group_limited_greedy" if groups > 1 else "greedy",
     }
 
 

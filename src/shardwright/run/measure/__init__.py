@@ -1,0 +1,1 @@
+"""Operators of this machine, measured: what `shardwright calibrate --device` fits its laws to."""
