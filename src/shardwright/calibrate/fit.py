@@ -119,7 +119,7 @@ def fit_table(kind: Kind[L, Op], operation: Op, missed: NDArray[np.float64]) -> 
     columns = [np.broadcast_to(np.asarray(features[a.feature], float), missed.shape) for a in kind.axes]
     places, weights = corners(columns, tuple(np.array(axis.knots) for axis in kind.axes))
     sizes = [len(axis.knots) for axis in kind.axes]
-    rows = np.repeat(np.arange(len(missed)), places.shape[-1])
+    rows = np.tile(np.arange(len(missed)), len(places))
     hats = sparse.csr_matrix(
         (weights.ravel(), (rows, places.ravel())), shape=(len(missed), int(np.prod(sizes)))
     )

@@ -51,7 +51,7 @@ class Residual(Record):
         """measured / form where the features have these values (not their log2)."""
         columns = [np.asarray(features[axis.feature], dtype=float) for axis in self.axes]
         places, weights = corners(columns, self._knots)
-        factor: Size = np.exp((self._table[places] * weights).sum(axis=-1))
+        factor: Size = np.exp((self._table[places] * weights).sum(axis=0))
         return factor
 
 
@@ -60,16 +60,16 @@ def corners(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The 2^axes knots around each point, as places in the flat table, and how much each of them counts.
 
-    Both have the shape of the features and one last dim over the corners.
+    Both have one first dim over the corners, then the shape of the features.
     """
-    shape = np.broadcast_shapes(*(feature.shape for feature in features))
-    places = np.zeros((*shape, 1), dtype=np.int64)
-    weights = np.ones((*shape, 1))
+    num_dims = max(feature.ndim for feature in features)
+    places = np.zeros((1,) * (num_dims + 1), dtype=np.int64)
+    weights = np.ones((1,) * (num_dims + 1))
     for feature, at in zip(features, knots, strict=True):
         value = np.clip(np.log2(np.maximum(feature, 1e-9)), at[0], at[-1])
         left = np.clip(np.searchsorted(at, value, side="right") - 1, 0, len(at) - 2)
-        right_share = ((value - at[left]) / (at[left + 1] - at[left]))[..., None]
-        place = places * len(at) + left[..., None]
-        places = np.concatenate((place, place + 1), axis=-1)
-        weights = np.concatenate((weights * (1 - right_share), weights * right_share), axis=-1)
+        share = (value - at[left]) / (at[left + 1] - at[left])
+        place = places * len(at) + left
+        places = np.concatenate((place, place + 1))
+        weights = np.concatenate((weights * (1 - share), weights * share))
     return places, weights
