@@ -169,6 +169,21 @@ class MemoryRule:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """How an engine takes up requests by default.
+
+    mixes: sequences that decode go on in a step with prompts, else they wait. splits: a prompt that does not
+    fit in a step is cut. reserve: share of the answers to come that the KV cache keeps room for when a
+    request is taken up; where it then runs out of room, the youngest request starts again.
+    """
+
+    mixes: bool = True
+    splits: bool = True
+    reserve: float = 0.0
+    source: str
+
+
 class Verdict(Record):
     """What an engine says to a strategy string taken literally.
 
@@ -266,6 +281,8 @@ class Engine:
     sources: Sources
     read: Callable[[Stated, ModelSpec], Verdict]
     """The literal reading of a strategy string."""
+    scheduler: Scheduler | None = None
+    """None where it is no server: it is then taken to schedule as vLLM does."""
     command: Command | None = None
     """None where one argv does not say it all (a configuration file beside it, or no server at all)."""
     overlap: Overlap | None = None

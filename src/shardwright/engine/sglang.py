@@ -6,7 +6,16 @@ Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
 from functools import partial
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
-from shardwright.engine.engine import Engine, MemoryRule, Overlap, OwnSums, SchedulerLimits, Sources, SumLimit
+from shardwright.engine.engine import (
+    Engine,
+    MemoryRule,
+    Overlap,
+    OwnSums,
+    Scheduler,
+    SchedulerLimits,
+    Sources,
+    SumLimit,
+)
 from shardwright.engine.rules import (
     attention_ranks,
     dense_model,
@@ -248,6 +257,15 @@ SGLANG_0_5_23 = Engine(
     ),
     read=partial(judge, DIALECT),
     command=command,
+    scheduler=Scheduler(
+        mixes=False,
+        reserve=0.7,
+        source=(
+            "SGLang 0.5.23, managers/scheduler.py (a batch of prompts before the next decode), "
+            "managers/schedule_policy.py (PrefillAdder), server_args.py (enable_mixed_chunk off), "
+            "environ.py: SGLANG_INIT_NEW_TOKEN_RATIO 0.7, which falls with time"
+        ),
+    ),
     overlap=OVERLAP,
     own_sums=OWN_SUMS,
 )

@@ -8,7 +8,16 @@ from functools import partial
 import numpy as np
 
 from shardwright.engine.dialect import Dialect, Outcome, judge, spell
-from shardwright.engine.engine import Engine, MemoryRule, OwnSums, Rule, SchedulerLimits, Sources, SumLimit
+from shardwright.engine.engine import (
+    Engine,
+    MemoryRule,
+    OwnSums,
+    Rule,
+    Scheduler,
+    SchedulerLimits,
+    Sources,
+    SumLimit,
+)
 from shardwright.engine.rules import (
     dense_model,
     dense_width,
@@ -150,6 +159,14 @@ TENSORRT_LLM_1_2 = Engine(
         flags="TensorRT-LLM 1.2, tensorrt_llm/commands/serve.py",
     ),
     read=partial(judge, DIALECT),
+    scheduler=Scheduler(
+        splits=False,
+        reserve=1.0,
+        source=(
+            "TensorRT-LLM 1.2, tensorrt_llm/llmapi/llm_args.py: capacity_scheduler_policy "
+            "GUARANTEED_NO_EVICT, enable_chunked_prefill false"
+        ),
+    ),
     own_sums=OwnSums(
         limits=(SumLimit(up_to_bytes=None),),
         across_nodes=True,

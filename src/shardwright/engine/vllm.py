@@ -17,6 +17,7 @@ from shardwright.engine.engine import (
     Overlap,
     OwnSums,
     Rule,
+    Scheduler,
     SchedulerLimits,
     Sources,
     SumLimit,
@@ -242,6 +243,13 @@ OWN_SUMS = OwnSums(
     ),
 )
 
+SCHEDULER = Scheduler(
+    source=(
+        "vLLM 0.33.0, v1/core/sched/scheduler.py (running requests first, then waiting ones, one budget of "
+        "tokens; preempts the last and computes it anew), config/scheduler.py (enable_chunked_prefill)"
+    )
+)
+
 VLLM_0_33 = Engine(
     id="vllm",
     version=VERSION,
@@ -264,6 +272,7 @@ VLLM_0_33 = Engine(
     ),
     read=partial(judge, DIALECT),
     command=command,
+    scheduler=SCHEDULER,
     overlap=OVERLAP,
     own_sums=OWN_SUMS,
 )

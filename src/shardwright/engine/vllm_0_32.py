@@ -10,7 +10,7 @@ from functools import partial
 
 from shardwright.engine.dialect import Outcome, judge
 from shardwright.engine.engine import Sources
-from shardwright.engine.vllm import DIALECT, MEASURED, MEMORY, OVERLAP, TWO_BATCHES, VLLM_0_33
+from shardwright.engine.vllm import DIALECT, MEASURED, MEMORY, OVERLAP, SCHEDULER, TWO_BATCHES, VLLM_0_33
 from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
 
@@ -77,5 +77,6 @@ VLLM_0_32 = replace(
         flags=_here("config/parallel.py, engine/arg_utils.py"),
     ),
     read=partial(judge, DIALECT_0_32),
+    scheduler=replace(SCHEDULER, source=_here("v1/core/sched/scheduler.py, config/scheduler.py")),
     overlap=replace(OVERLAP, source=_here(f"config/vllm.py:2104: {TWO_BATCHES}")),
 )
