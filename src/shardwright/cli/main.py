@@ -15,6 +15,7 @@ VERBS = {
     "explain": "why this layout, why not that one, and what would cure it",
     "graph": "what every GPU does, and when",
     "prove": "execute the layout, and compare with the unsharded model",
+    "simulate": "the layout under a load of requests, as its clients would see it",
     "calibrate": "measured operators to a profile of the device, with its errors",
     "run": "generate tokens with the layout",
 }

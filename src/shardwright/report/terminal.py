@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
     from shardwright.search.explain import Explanation
+    from shardwright.serving.simulation import Simulation
 
 STYLES = {
     "met": "green",
@@ -93,6 +94,13 @@ def print_calibration(found: "Calibration", console: Console) -> None:
     from shardwright.report.calibration_document import calibration_document  # noqa: PLC0415
 
     print_document(calibration_document(found), console)
+
+
+def print_simulation(found: "Simulation", console: Console) -> None:
+    """What clients see of a simulated load, as wide as the console."""
+    from shardwright.report.simulation_document import simulation_document  # noqa: PLC0415
+
+    print_document(simulation_document(found), console)
 
 
 def print_document(document: Document, console: Console) -> None:

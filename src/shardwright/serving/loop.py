@@ -8,7 +8,8 @@ import numpy as np
 
 from shardwright.serving.compiled import compiled
 from shardwright.serving.house import House
-from shardwright.serving.policy import Host, Policy
+from shardwright.cost.host import Host
+from shardwright.serving.policy import Policy
 from shardwright.serving.scheduler import emptiest, join, occupied
 from shardwright.serving.step import Step, compose, step_seconds
 from shardwright.serving.times import Floats, StepTimes

@@ -12,7 +12,8 @@ from shardwright.engine.engine import Engine, Scheduler
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.model.spec import ModelSpec
-from shardwright.serving.policy import Host, Policy
+from shardwright.cost.host import Host
+from shardwright.serving.policy import Policy
 from shardwright.serving.times import StepTimes, step_times
 from shardwright.steps.forms import Forms
 from shardwright.workload.routing import RoutingProfile

@@ -7,7 +7,8 @@ import numpy as np
 from shardwright.serving.compiled import compiled
 from shardwright.serving.house import House, Ints
 from shardwright.serving.lookup import across, along
-from shardwright.serving.policy import Host, Policy
+from shardwright.cost.host import Host
+from shardwright.serving.policy import Policy
 from shardwright.serving.scheduler import occupied, put_back, schedule
 from shardwright.serving.times import Floats, StepTimes
 

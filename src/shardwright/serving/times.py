@@ -95,7 +95,8 @@ def step_times(
     alone = head(np.ones(1), "prefill")
     piece = cost("prefill", 1, tokens, tokens)
     own_s = piece.pass_s - piece.families["attention"] - _joint(piece.families, alone) - _sum(alone)
-    joint_s = _joint(cost("prefill", 1, all_tokens / dp, all_tokens / dp).families, alone)
+    stage = cost("prefill", 1, all_tokens / dp, all_tokens / dp)
+    joint_s = np.broadcast_to(_joint(stage.families, alone), all_tokens.shape).copy()
     head_s = _sum(head(sequences, "decode"))
     count, context = (grid.ravel() for grid in np.meshgrid(sequences, contexts, indexing="ij"))
     decoded = np.reshape(cost("decode", count, 1, context).pass_s, (len(sequences), -1))
@@ -136,7 +137,7 @@ def _joint(families: Seconds, alone: Seconds) -> Floats:
     """Of experts and their exchange; the logits are gathered too, by the head."""
     gathered = families.get("gather", 0.0) - alone.get("gather", 0.0)
     exchanged = sum(families.get(name, 0.0) for name in ("experts", "exchange"))
-    return np.asarray(np.maximum(gathered, 0.0) + exchanged, dtype=float) + np.zeros(1)
+    return np.asarray(np.maximum(gathered, 0.0) + exchanged, dtype=float)
 
 
 def _sum(families: Seconds) -> Floats:

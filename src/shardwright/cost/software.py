@@ -1,0 +1,88 @@
+"""Engines as they were measured: what their hosts cost, by engine and date, and the pace of each device.
+
+Fitted to measured serving rows (calibrate/serving); software.yaml says which, and when.
+"""
+
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+from shardwright.cluster.device import Device
+from shardwright.cost.host import Host
+from shardwright.record import Record
+
+ANY = "any"
+"""The engine, and the device, that stand for those that nobody measured."""
+
+
+class Software(Record):
+    """One engine from a date on. Times of its host: cost/host.py says what they are.
+
+    layer_us: of each layer in every step; least_prefill_layer_us: of least_prefill_s. rows: fitted to.
+    """
+
+    engine: str
+    since: str
+    title: str
+    step_us: float
+    sequence_us: float
+    layer_us: float
+    prefill_us: float
+    least_prefill_layer_us: float
+    api_us: float
+    api_token_us: float
+    rows: int
+
+
+class Pace(Record):
+    """Shares of what a device's operators take alone, in steps without and with prompts."""
+
+    device: str
+    decode: float
+    prefill: float
+    rows: int
+
+
+class ServingProfile(Record):
+    """All that was fitted to measured serving: engines, newest first for each, and devices."""
+
+    source: str
+    date: str
+    software: tuple[Software, ...]
+    paces: tuple[Pace, ...]
+
+
+def software_for(profile: ServingProfile, engine: str, date: str = "") -> Software:
+    """The engine as it was on a date (ISO, or a part of one), the newest by default."""
+    own = [row for row in profile.software if row.engine == engine]
+    rows = own or [row for row in profile.software if row.engine == ANY]
+    return next((row for row in rows if not date or row.since <= date), rows[-1])
+
+
+def pace_of(profile: ServingProfile, device: Device) -> Pace:
+    """The device's own, else its vendor's, else anybody's."""
+    rows = {row.device: row for row in profile.paces}
+    return rows.get(device.name) or rows.get(device.vendor) or rows[ANY]
+
+
+def host_of(software: Software, pace: Pace, num_layers: int) -> Host:
+    """The host's costs for a model of so many layers on such devices."""
+    us = 1e-6
+    return Host(
+        step_s=(software.step_us + software.layer_us * num_layers) * us,
+        sequence_s=software.sequence_us * us,
+        prefill_s=software.prefill_us * us,
+        least_prefill_s=software.least_prefill_layer_us * num_layers * us,
+        api_s=software.api_us * us,
+        api_token_s=software.api_token_us * us,
+        decode=pace.decode,
+        prefill=pace.prefill,
+    )
+
+
+@cache
+def shipped_serving() -> ServingProfile:
+    """The profile that is shipped."""
+    text = files("shardwright.cost").joinpath("software.yaml").read_text(encoding="utf-8")
+    return ServingProfile.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
