@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Host(NamedTuple):
-    """Seconds on top of the devices' time, and the devices' time as shares of what their operators take alone.
+    """Seconds beside the devices' time, and that as shares of what their operators take alone.
 
     step_s, sequence_s: a step, and each sequence in it. prefill_s: a step with prompts more. least_prefill_s:
     below which none ends, for it is launched kernel by kernel. api_s, api_token_s: before the scheduler sees

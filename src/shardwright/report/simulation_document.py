@@ -27,7 +27,7 @@ def simulation_document(found: Simulation) -> Document:
         Bullets(
             (
                 f"Each attention rank: {counted(found.most_sequences, 'sequence')} and "
-                f"{found.most_tokens:,} tokens a step at most; its KV cache holds {found.kv_tokens:,} tokens.",
+                f"{found.most_tokens:,} tokens a step at most, {found.kv_tokens:,} tokens in its KV cache.",
                 f"{counted(outcome.steps, 'step')}; {_restarted(outcome)}.",
                 f"Host: {found.software}.",
             )
@@ -41,7 +41,8 @@ def load_words(load: Load) -> str:
     lengths = f"{_lengths(load.input_tokens)} in and {_lengths(load.output_tokens)} out"
     if load.kind == "open":
         arrivals = "Poisson" if load.burstiness == 1.0 else f"gamma arrivals of shape {load.burstiness:g}"
-        return f"{counted(load.num_requests, 'request')}, {load.rate_per_s:g} a second ({arrivals}), {lengths}"
+        rate = f"{load.rate_per_s:g} a second ({arrivals})"
+        return f"{counted(load.num_requests, 'request')}, {rate}, {lengths}"
     if load.kind == "static":
         return f"one batch of {counted(load.num_requests, 'request')}, {lengths}"
     return f"{load.concurrency} in flight, {counted(load.num_requests, 'request')} in all, {lengths}"
@@ -66,7 +67,7 @@ def _spreads(outcome: Outcome) -> list[tuple[str, ...]]:
 
 
 def _rates(outcome: Outcome) -> list[tuple[str, ...]]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("output", format_rate(outcome.output_tokens_per_s)),
         ("input and output", format_rate(outcome.total_tokens_per_s)),
         ("requests", format_rate(outcome.requests_per_s, "requests/s")),

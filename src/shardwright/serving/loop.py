@@ -6,9 +6,9 @@ steps run in a loop of their own, which looks up nothing but attention.
 
 import numpy as np
 
+from shardwright.cost.host import Host
 from shardwright.serving.compiled import compiled
 from shardwright.serving.house import House
-from shardwright.cost.host import Host
 from shardwright.serving.policy import Policy
 from shardwright.serving.scheduler import emptiest, join, occupied
 from shardwright.serving.step import Step, compose, step_seconds

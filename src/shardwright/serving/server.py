@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
+from shardwright.cost.host import Host
 from shardwright.cost.memory import rank_memories
 from shardwright.cost.price import wires_of
 from shardwright.cost.profile import Profile
@@ -12,7 +13,6 @@ from shardwright.engine.engine import Engine, Scheduler
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.model.spec import ModelSpec
-from shardwright.cost.host import Host
 from shardwright.serving.policy import Policy
 from shardwright.serving.times import StepTimes, step_times
 from shardwright.steps.forms import Forms

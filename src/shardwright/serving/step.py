@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from shardwright.cost.host import Host
 from shardwright.serving.compiled import compiled
 from shardwright.serving.house import House, Ints
 from shardwright.serving.lookup import across, along
-from shardwright.cost.host import Host
 from shardwright.serving.policy import Policy
 from shardwright.serving.scheduler import occupied, put_back, schedule
 from shardwright.serving.times import Floats, StepTimes
