@@ -5,6 +5,7 @@ Fitted to measured serving rows (calibrate/serving); software.yaml says which, a
 
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 import yaml
 
@@ -44,6 +45,23 @@ class Pace(Record):
     rows: int
 
 
+Metric = Literal["tpot", "ttft", "throughput"]
+
+Distance = Literal["model", "device", "engine"]
+"""What nobody measured with the rest: the model alone, the device too, or even the engine."""
+
+
+class Spread(Record):
+    """Nine of ten measured figures lie between low and high times the predicted one, where what `left_out`
+    says was kept from the fit. rows: configurations behind it."""
+
+    metric: Metric
+    left_out: Distance
+    low: float
+    high: float
+    rows: int
+
+
 class ServingProfile(Record):
     """All that was fitted to measured serving: engines, newest first for each, and devices."""
 
@@ -51,6 +69,7 @@ class ServingProfile(Record):
     date: str
     software: tuple[Software, ...]
     paces: tuple[Pace, ...]
+    spreads: tuple[Spread, ...] = ()
 
 
 def software_for(profile: ServingProfile, engine: str, date: str = "") -> Software:
@@ -64,6 +83,12 @@ def pace_of(profile: ServingProfile, device: Device) -> Pace:
     """The device's own, else its vendor's, else anybody's."""
     rows = {row.device: row for row in profile.paces}
     return rows.get(device.name) or rows.get(device.vendor) or rows[ANY]
+
+
+def spread_of(profile: ServingProfile, metric: Metric, software: Software, pace: Pace) -> Spread:
+    """How far measured figures are from the predicted ones, with this knowledge of the engine and device."""
+    lacking: Distance = "engine" if software.engine == ANY else "device" if not pace.rows else "model"
+    return next(row for row in profile.spreads if (row.metric, row.left_out) == (metric, lacking))
 
 
 def host_of(software: Software, pace: Pace, num_layers: int) -> Host:

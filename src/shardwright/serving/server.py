@@ -46,14 +46,14 @@ def build_server(
     forms: Forms | None = None,
     profile: Profile | None = None,
     routing: RoutingProfile | None = None,
+    times: StepTimes | None = None,
     poll_steps: int = 1,
     gather_steps: int = 0,
 ) -> Server:
     """The tables and limits of a layout. length: of a mean request, prompt and answer; longest: of any.
 
-    Raises InputError where the KV cache has no room for one request.
+    times: the tables, where they are known. Raises InputError where the KV cache has no room for one request.
     """
-    limits = engine.memory.limits_on(cluster.device)
     scheduler = engine.scheduler or LIKE_VLLM
     kv_tokens = kv_capacity(model, engine, cluster, layout, layers, length)
     if kv_tokens < length:
@@ -62,20 +62,10 @@ def build_server(
             f"{model.name} on {layout.gpus_per_copy} x {cluster.device.name}",
             f"room for a request of {length} tokens: the KV cache of an attention rank holds {kv_tokens}",
         )
-    times = step_times(
-        model,
-        layout,
-        layers,
-        wires_of(engine, cluster, layout, profile),
-        forms or Forms(exchange=engine.exchange),
-        routing or RoutingProfile(),
-        most_tokens=limits.max_batched_tokens,
-        most_sequences=limits.max_sequences,
-        longest=longest,
-    )
+    most_tokens, most_sequences = step_limits(engine, cluster, longest)
     policy = Policy(
-        most_tokens=limits.max_batched_tokens,
-        most_sequences=max(1, limits.max_sequences // layout.pp),
+        most_tokens=most_tokens,
+        most_sequences=max(1, most_sequences // layout.pp),
         kv_tokens=kv_tokens // layout.pp,
         mixes=scheduler.mixes,
         splits=scheduler.splits,
@@ -83,7 +73,28 @@ def build_server(
         poll_steps=poll_steps,
         gather_steps=gather_steps,
     )
+    if times is None:
+        times = step_times(
+            model,
+            layout,
+            layers,
+            wires_of(engine, cluster, layout, profile),
+            forms or Forms(exchange=engine.exchange),
+            routing or RoutingProfile(),
+            most_tokens=most_tokens,
+            most_sequences=most_sequences,
+            longest=longest,
+        )
     return Server(times=times, policy=policy, host=host, dp=layout.dp, pp=layout.pp, copies=layout.copies)
+
+
+def step_limits(engine: Engine, cluster: Cluster, longest: int) -> tuple[int, int]:
+    """(tokens, sequences) of a step of an attention rank at most.
+
+    An engine that does not cut prompts is set up for the longest request, lest it be refused.
+    """
+    limits, scheduler = engine.memory.limits_on(cluster.device), engine.scheduler or LIKE_VLLM
+    return max(limits.max_batched_tokens, 0 if scheduler.splits else longest), limits.max_sequences
 
 
 def kv_capacity(

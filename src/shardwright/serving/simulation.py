@@ -7,8 +7,6 @@ from shardwright.serving.outcome import Outcome
 from shardwright.serving.requests import Lengths
 from shardwright.workload.workload import Targets
 
-SCHEMA_VERSION = 1
-
 
 class Load(Record):
     """closed: `concurrency` requests in flight; open: `rate_per_s` on average, whatever is in flight; static:
@@ -30,7 +28,7 @@ class Simulation(Record):
     kv_tokens: that the KV cache of one attention rank holds; most_sequences, most_tokens: of one, in a step.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str
     layout: str
     num_gpus: int

@@ -1,0 +1,126 @@
+"""A measured case, ready to be simulated: its server without a host, and what its clients asked."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from shardwright.calibrate.measured.case import Case
+from shardwright.calibrate.measured.refusal import Refusal
+from shardwright.cost.host import Host
+from shardwright.cost.price import wires_of
+from shardwright.errors import InputError
+from shardwright.layout.stages import stage_counts
+from shardwright.serving.outcome import outcome_of
+from shardwright.serving.requests import Lengths, Requests, closed_loop, open_loop, static_batch
+from shardwright.serving.server import Server, build_server, step_limits
+from shardwright.serving.simulate import simulate
+from shardwright.serving.times import StepTimes, step_times
+from shardwright.steps.forms import Forms
+from shardwright.workload.routing import RoutingProfile
+
+MOST_REQUESTS = 4096
+"""Of a saturated run, on each copy: its throughput is steady long before."""
+
+OPEN_REQUESTS = 500
+"""Where a source with a rate does not say how many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """server: on which no host costs anything yet. by_median: the row's times are medians."""
+
+    case: Case
+    server: Server
+    requests: Requests
+    by_median: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the clients of one run saw, predicted. tpot_s: None where answers have one token."""
+
+    ttft_s: float
+    tpot_s: float | None
+    output_tokens_per_s: float
+    e2e_s: float
+
+
+def benches(cases: Iterable[Case]) -> list[Bench | Refusal]:
+    """Each case made ready; a Refusal where its GPUs have no room for a request."""
+    tables: dict[object, StepTimes] = {}
+    return [_bench(case, tables) for case in cases]
+
+
+def run_bench(bench: Bench, host: Host) -> Seen:
+    """What its clients see with this host."""
+    outcome = outcome_of(simulate(replace(bench.server, host=host), bench.requests))
+    ttft, tpot = outcome.ttft_s, outcome.tpot_s
+    return Seen(
+        ttft_s=ttft.p50 if bench.by_median else ttft.mean,
+        tpot_s=None if tpot is None else tpot.p50 if bench.by_median else tpot.mean,
+        output_tokens_per_s=outcome.output_tokens_per_s,
+        e2e_s=outcome.duration_s if bench.case.kind == "static" else outcome.e2e_s.mean,
+    )
+
+
+def _bench(case: Case, tables: dict[object, StepTimes]) -> Bench | Refusal:
+    layers = stage_counts(case.layout, case.model.num_layers, case.engine.stages)
+    longest = case.input_tokens[1] + case.output_tokens[1]
+    try:
+        server = build_server(
+            case.model,
+            case.engine,
+            case.cluster,
+            case.layout,
+            layers,
+            host=Host(),
+            length=round(case.mean_input_tokens + case.mean_output_tokens),
+            longest=longest,
+            times=_tables(case, layers, longest, tables),
+            poll_steps=case.poll_steps,
+        )
+    except InputError as error:
+        return Refusal(case.row, "kv", f"{error}.")
+    return Bench(
+        case=case,
+        server=server,
+        requests=_requests(case),
+        by_median=case.row.ttft_ms_median is not None,
+    )
+
+
+def _tables(case: Case, layers: tuple[int, ...], longest: int, tables: dict[object, StepTimes]) -> StepTimes:
+    """Of the case's layout, reaching at least as far as it needs; made once for all that share them."""
+    most_tokens, most_sequences = step_limits(case.engine, case.cluster, longest)
+    reach = tuple(1 << (size - 1).bit_length() for size in (most_tokens, most_sequences, longest))
+    site = (case.model.model_dump_json(exclude={"name"}), case.cluster.model_dump_json(), case.engine.id)
+    key = (*site, case.engine.exchange, case.layout, reach)
+    if key not in tables:
+        tables[key] = step_times(
+            case.model,
+            case.layout,
+            layers,
+            wires_of(case.engine, case.cluster, case.layout),
+            Forms(exchange=case.engine.exchange),
+            RoutingProfile(),
+            most_tokens=reach[0],
+            most_sequences=reach[1],
+            longest=reach[2],
+        )
+    return tables[key]
+
+
+def _requests(case: Case) -> Requests:
+    prompt, answer = (Lengths(low=low, high=high) for low, high in (case.input_tokens, case.output_tokens))
+    match case.kind:
+        case "closed":
+            assert case.concurrency is not None
+            return closed_loop(case.concurrency, prompt, answer, num_requests=case.num_requests)
+        case "static":
+            assert case.concurrency is not None
+            return static_batch(case.concurrency, prompt, answer)
+        case "open":
+            assert case.request_rate_per_s is not None
+            count = case.num_requests or OPEN_REQUESTS
+            return open_loop(case.request_rate_per_s, prompt, answer, num_requests=count)
+    count = min(case.num_requests or MOST_REQUESTS, MOST_REQUESTS * case.layout.copies)
+    return static_batch(count, prompt, answer)
