@@ -84,11 +84,3 @@ def test_far_from_what_was_measured_it_is_wider_and_says_so(gpu: str, gpus: int,
     near, far = reach_of(cluster(), None, 8, 1, OPERATORS), reach_of(site, None, gpus, pp, OPERATORS)
     assert far.high > near.high and far.low < near.low
     assert said in far.basis
-
-
-def test_a_client_sees_more_than_a_step() -> None:
-    step, tpot, ttft = (
-        reach_of(cluster(), None, 8, 1, OPERATORS, seen=seen) for seen in ("step", "tpot", "ttft")
-    )
-    assert step.high < tpot.high < ttft.high
-    assert "not fitted to serving rows" in tpot.basis

@@ -25,8 +25,6 @@ class Intervals(Record):
     other_vendor: float
     several_nodes: float
     pipeline: float
-    tpot: float
-    ttft: float
 
 
 class Constants(Record):

@@ -1,20 +1,18 @@
 """How wide a predicted figure must be stated, and why.
 
-What an operator may be off by its own law's errors on shapes that no fit saw; the rest by what stands between
-operators and the figure (constants.yaml). Causes are independent: the squares of their ln(width) add.
+A step of the devices: what an operator may be off by its own law's errors on shapes that no fit saw, and what
+stands between operators and step (constants.yaml). What a client sees: by measured serving rows of models that
+no fit saw (software.yaml). Causes are independent: the squares of their ln(width) add.
 """
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
-from typing import Literal
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cost.clock import Range
 from shardwright.cost.constants import constants
 from shardwright.cost.profile import Distance, Profile, profile_for
-
-Seen = Literal["step", "tpot", "ttft"]
-"""By the engine, or by a client: its host and its queue are then in it."""
+from shardwright.cost.software import Spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +30,8 @@ def reach_of(
     gpus_per_copy: int,
     pp: int,
     operators: Range,
-    *,
-    seen: Seen = "step",
 ) -> Reach:
-    """Of a time. profile: of one's own, None the shipped one; operators: of the sum of the operators."""
+    """Of a step of the devices. profile: of one's own, None the shipped one; operators: of their sum."""
     own, distance = (profile, "measured") if profile is not None else profile_for(cluster.device)
     wide = constants().intervals
     causes = [(wide.composition, f"operators of {own.device} ({own.tool}, {own.date}), measured alone")]
@@ -46,15 +42,31 @@ def reach_of(
     }
     if distance in far:
         causes.append((far[distance], f"carried to {cluster.device.name} by data sheet ({distance})"))
+    return _joined(operators.low, operators.high, [*causes, *_unmeasured(cluster, gpus_per_copy, pp)])
+
+
+def client_reach(cluster: Cluster, gpus_per_copy: int, pp: int, spread: Spread, source: str) -> Reach:
+    """Of what a client sees. spread: of the serving rows behind it, whose `source` is said."""
+    lacking = "" if spread.left_out == "model" else f", none of this {spread.left_out}"
+    said = f"{spread.rows} configurations of {source}, the model left out{lacking}"
+    causes = [(1.0, said), *_unmeasured(cluster, gpus_per_copy, pp)]
+    return _joined(spread.low, spread.high, causes)
+
+
+def _unmeasured(cluster: Cluster, gpus_per_copy: int, pp: int) -> list[tuple[float, str]]:
+    """What no measured row has: (width, reason)."""
+    wide, causes = constants().intervals, []
     if gpus_per_copy > cluster.gpus_per_node:
         causes.append((wide.several_nodes, "no multi-node measurement behind it"))
     if pp > 1:
         causes.append((wide.pipeline, "no measured row with PP"))
-    if seen != "step":
-        causes.append((wide.tpot if seen == "tpot" else wide.ttft, "not fitted to serving rows"))
+    return causes
+
+
+def _joined(low: float, high: float, causes: list[tuple[float, str]]) -> Reach:
     rest = sum(log(factor) ** 2 for factor, _ in causes)
     return Reach(
-        low=exp(-sqrt(rest + log(max(operators.low, 0.05)) ** 2)),
-        high=exp(sqrt(rest + log(operators.high) ** 2)),
+        low=exp(-sqrt(rest + log(max(low, 0.05)) ** 2)),
+        high=exp(sqrt(rest + log(high) ** 2)),
         basis="; ".join(reason for _, reason in causes),
     )

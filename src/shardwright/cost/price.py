@@ -4,9 +4,10 @@ Closed form of a full house: `batch` sequences in flight, each replaced when it 
 request an attention rank with s sequences runs `output_tokens` decode steps and s prefills; a prefill
 delays all others, and those of the other dp ranks too, since these step together. Prefills that fall due
 during one cycle are run together, n of the dp ranks at once: n = rate x (step + prefill of n), from 1 to dp.
-So TPOT = step + (s dp / n - 1) x prefill / output_tokens, TTFT = prefill + half a step, and by Little's law
-throughput = batch x output_tokens / (TTFT + output_tokens x TPOT).
-Queueing, bursts and the engine's host time are not in it.
+So TPOT = step + (s dp / n - 1) x prefill / output_tokens, TTFT = API + prefill + half a step, and by Little's
+law throughput = batch x output_tokens / (TTFT + output_tokens x TPOT). Step and prefill are those of the
+devices in a running engine, with its host's time (host.py). Queues and bursts are not in it: serving/ plays
+them.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.cluster.cluster import Cluster
+from shardwright.cost.host import Host
 from shardwright.cost.memory import RankMemory, largest, rank_memories
 from shardwright.cost.profile import Profile, laws_on
 from shardwright.cost.span import axis_nodes
@@ -31,7 +33,8 @@ from shardwright.workload.workload import Workload
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What a client sees in a steady state. step_s: token to token while all ranks only decode."""
+    """What a client sees in a steady state. step_s: token to token while all ranks only decode, the host's
+    time with it."""
 
     step_s: Size
     tpot_s: Size
@@ -64,6 +67,7 @@ class Price:
     """
 
     workload: Workload
+    host: Host
     dp: Size
     sequences: Size
     micro_batches: Size
@@ -88,14 +92,16 @@ def price(
     micro_batches: Size | None = None,
     forms: Forms | None = None,
     profile: Profile | None = None,
+    host: Host | None = None,
     prefills: tuple[Prefill, Prefill] | None = None,
 ) -> Price:
     """Price `degrees` (one layout, or arrays of one home) with stages of `layers` layers.
 
     micro_batches defaults to one a stage, as engines keep in flight, and never exceeds the sequences; forms
-    are those that the engine takes by default, profile the one shipped for the device. prefills: what
-    prefills_of gives, where it is known.
+    are those that the engine takes by default, profile the one shipped for the device. host: of the engine;
+    None costs nothing. prefills: what prefills_of gives, where it is known.
     """
+    host = host or Host()
     forms = forms or Forms(exchange=engine.exchange)
     sequences = rank_sequences(workload, degrees)
     in_flight = np.minimum(degrees.pp if micro_batches is None else micro_batches, sequences)
@@ -105,13 +111,14 @@ def price(
     memories = load_memories(model, engine, cluster, workload, degrees, layers)
     return Price(
         workload=workload,
+        host=host,
         dp=degrees.dp,
         sequences=sequences,
         micro_batches=in_flight,
         decode=decode,
         lone=lone,
         full=full,
-        served=_served(workload, degrees.dp, sequences, decode.cycle_s, lone, full),
+        served=_served(workload, host, degrees.dp, sequences, in_flight, decode.cycle_s, lone, full),
         memories=memories,
         used_bytes=largest(memories, lambda memory: memory.used),
         over_budget_bytes=largest(memories, lambda memory: memory.over_budget),
@@ -144,8 +151,9 @@ def prefills_of(
 
 
 def served(price: Price, step_s: Size) -> Served:
-    """What a client sees where a decode step takes `step_s` instead."""
-    return _served(price.workload, price.dp, price.sequences, step_s, price.lone, price.full)
+    """What a client sees where a decode step takes the devices `step_s` instead."""
+    load = (price.workload, price.host, price.dp, price.sequences, price.micro_batches)
+    return _served(*load, step_s, price.lone, price.full)
 
 
 def load_memories(
@@ -190,21 +198,36 @@ def decode_cost(
 
 
 def _served(
-    workload: Workload, dp: Size, sequences: Size, step_s: Size, lone: Prefill, full: Prefill
+    workload: Workload,
+    host: Host,
+    dp: Size,
+    sequences: Size,
+    micro_batches: Size,
+    devices_s: Size,
+    lone: Prefill,
+    full: Prefill,
 ) -> Served:
     answer = workload.output_tokens
-    together = _prefills_at_once(step_s, answer, sequences, dp, lone.busy_s, full.busy_s)
+    step_s = devices_s * host.decode + host.step_s + host.sequence_s * sequences / micro_batches
+    together = _prefills_at_once(
+        step_s, answer, sequences, dp, _with_host(lone.busy_s, host), _with_host(full.busy_s, host)
+    )
     share = (together - 1) / np.maximum(np.asarray(dp) - 1, 1)
-    busy_s = lone.busy_s + share * (full.busy_s - lone.busy_s)
-    prefill_s = lone.pass_s + share * (full.pass_s - lone.pass_s)
+    busy_s = _with_host(lone.busy_s + share * (full.busy_s - lone.busy_s), host)
+    prefill_s = _with_host(lone.pass_s + share * (full.pass_s - lone.pass_s), host)
     tpot_s = step_s + (sequences * dp / together - 1) * busy_s / answer
-    ttft_s = prefill_s + step_s / 2
+    ttft_s = host.api_s + host.api_token_s * workload.input_tokens + prefill_s + step_s / 2
     return Served(
         step_s=step_s,
         tpot_s=tpot_s,
         ttft_s=ttft_s,
         throughput_tokens_per_s=workload.batch * answer / (ttft_s + answer * tpot_s),
     )
+
+
+def _with_host(prefill_s: Size, host: Host) -> Size:
+    """A step with a prompt, of which the devices' part takes `prefill_s`, as an engine runs it."""
+    return np.maximum(prefill_s * host.prefill + host.step_s + host.prefill_s, host.least_prefill_s)
 
 
 def _prefill(

@@ -3,6 +3,7 @@
 Fitted to measured serving rows (calibrate/serving); software.yaml says which, and when.
 """
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -18,13 +19,14 @@ ANY = "any"
 
 
 class Software(Record):
-    """One engine from a date on. Times of its host: cost/host.py says what they are.
+    """One engine from a date, or from a version, on. Times of its host: cost/host.py says what they are.
 
     layer_us: of each layer in every step; least_prefill_layer_us: of least_prefill_s. rows: fitted to.
     """
 
     engine: str
-    since: str
+    since: str = ""
+    from_version: str = ""
     title: str
     step_us: float
     sequence_us: float
@@ -72,11 +74,21 @@ class ServingProfile(Record):
     spreads: tuple[Spread, ...] = ()
 
 
-def software_for(profile: ServingProfile, engine: str, date: str = "") -> Software:
-    """The engine as it was on a date (ISO, or a part of one), the newest by default."""
+def software_for(profile: ServingProfile, engine: str, *, version: str = "", date: str = "") -> Software:
+    """The engine as it was in a version, else on a date (ISO, or a part of one); by default the newest."""
     own = [row for row in profile.software if row.engine == engine]
     rows = own or [row for row in profile.software if row.engine == ANY]
-    return next((row for row in rows if not date or row.since <= date), rows[-1])
+    if numbers := _numbers(version):
+        fits = [row for row in rows if _numbers(row.from_version) <= numbers]
+    else:
+        fits = [row for row in rows if not date or row.since <= date]
+    return (fits or rows[-1:])[0]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Those that a version begins with: (0, 5, 9) of v0.5.9-cu130; none of a name."""
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    return tuple(map(int, found[1].split("."))) if found else ()
 
 
 def pace_of(profile: ServingProfile, device: Device) -> Pace:

@@ -24,6 +24,7 @@ from shardwright.engine.engine import Engine
 from shardwright.plan.deployment import Deployment
 from shardwright.record import Size
 from shardwright.search.candidates import Candidates
+from shardwright.search.engine import host_for
 from shardwright.search.timing import NOTICEABLE
 from shardwright.steps.forms import Forms
 
@@ -69,7 +70,15 @@ def columns_of(deployment: Deployment, engine: Engine, batch: Candidates) -> dic
     )
     prefills = lone.at(of_case), full.at(of_case)
     cost = price(
-        model, engine, cluster, workload, case, layers, prefills=prefills, profile=deployment.profile
+        model,
+        engine,
+        cluster,
+        workload,
+        case,
+        layers,
+        profile=deployment.profile,
+        host=host_for(deployment),
+        prefills=prefills,
     )
     hope_s = _hoped_step_s(deployment, engine, case, layers, cost)
     hope = served(cost, hope_s)

@@ -1,5 +1,7 @@
 """The engine that a deployment is priced for."""
 
+from shardwright.cost.host import Host
+from shardwright.cost.software import host_of, pace_of, shipped_serving, software_for
 from shardwright.engine.catalog import ENGINES, find_engine
 from shardwright.engine.engine import Engine, breaches
 from shardwright.engine.tuning import tuned
@@ -14,6 +16,13 @@ def engine_of(deployment: Deployment) -> Engine:
     """The engine named, under the deployment's settings; for any our runtime, which runs every layout."""
     named = find_engine("shardwright" if deployment.engine == ANY_ENGINE else deployment.engine)
     return tuned(named, deployment.tuning)
+
+
+def host_for(deployment: Deployment) -> Host:
+    """What the host of the deployment's engine costs, and the pace of its devices, as they were measured."""
+    measured, engine = shipped_serving(), engine_of(deployment)
+    pace = pace_of(measured, deployment.cluster.device)
+    return host_of(software_for(measured, engine.name), pace, deployment.model.num_layers)
 
 
 def starter_of(deployment: Deployment, layout: Layout) -> Engine:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from shardwright.cost.clock import Range, program_range
-from shardwright.cost.interval import Reach, reach_of
+from shardwright.cost.interval import Reach, client_reach, reach_of
 from shardwright.cost.memory import RankMemory
 from shardwright.cost.price import wires_of
+from shardwright.cost.software import Metric, pace_of, shipped_serving, software_for, spread_of
 from shardwright.cost.stages import stages
 from shardwright.cost.step import Seconds
 from shardwright.engine.engine import engine_grid
@@ -23,6 +24,8 @@ from shardwright.steps.operation import COMMUNICATION, Operation
 from shardwright.steps.program import rank_program
 from shardwright.units import GB, Estimate
 from shardwright.workload.workload import Targets
+
+CLIENT_METRICS: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
 
 MEMORY_SPREAD = 1.1
 """Weights and KV are exact; what the engine allocates beside them is not."""
@@ -59,16 +62,13 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     cost, client = timing.price, timing.served
     operators = operators_range(deployment, layout, timing)
     where = (deployment.cluster, deployment.profile, layout.gpus_per_copy, layout.pp)
-    step, tpot, ttft = (reach_of(*where, operators, seen=seen) for seen in ("step", "tpot", "ttft"))
+    step = reach_of(*where, operators)
+    tpot, ttft, throughput = (_client(deployment, layout, metric) for metric in CLIENT_METRICS)
     in_decode = _largest_family(cost.decode.families)
 
     def within(reach: Reach, value: object, binds: str = in_decode) -> Estimate:
         figure = float(np.asarray(value))
         return Estimate.between(figure, reach.low, reach.high, binds=binds, basis=reach.basis)
-
-    def rate(value: object) -> Estimate:
-        figure = float(np.asarray(value))
-        return Estimate.between(figure, 1 / tpot.high, 1 / tpot.low, binds=in_decode, basis=tpot.basis)
 
     communication = _largest_family({n: s for n, s in cost.decode.families.items() if n in COMMUNICATION})
     used = float(cost.used_bytes)
@@ -79,10 +79,10 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
         step_s=within(step, client.step_s),
         tpot_s=within(tpot, client.tpot_s),
         ttft_s=within(ttft, client.ttft_s, _largest_family(cost.lone.cost.families)),
-        throughput_tokens_per_s=rate(client.throughput_tokens_per_s),
-        throughput_per_gpu=rate(client.throughput_tokens_per_s / layout.num_gpus),
-        communication_fraction=_share(within(tpot, timing.step.exposed, communication)),
-        communication_busy=_share(within(tpot, timing.step.busy, communication)),
+        throughput_tokens_per_s=within(throughput, client.throughput_tokens_per_s),
+        throughput_per_gpu=within(throughput, client.throughput_tokens_per_s / layout.num_gpus),
+        communication_fraction=_share(within(step, timing.step.exposed, communication)),
+        communication_busy=_share(within(step, timing.step.busy, communication)),
         memory_bytes=Estimate(
             value=used,
             low=used - loose * (1 - 1 / MEMORY_SPREAD),
@@ -91,6 +91,14 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
             basis="weights and KV exact, the engine's own share by its memory rule",
         ),
     )
+
+
+def _client(deployment: Deployment, layout: Layout, metric: Metric) -> Reach:
+    """How far a client may be from what is predicted."""
+    measured, cluster = shipped_serving(), deployment.cluster
+    software = software_for(measured, engine_of(deployment).name)
+    spread = spread_of(measured, metric, software, pace_of(measured, cluster.device))
+    return client_reach(cluster, layout.gpus_per_copy, layout.pp, spread, measured.source)
 
 
 def operators_range(deployment: Deployment, layout: Layout, timing: Timing) -> Range:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from shardwright.cost.profile import profile_for
-from shardwright.cost.software import host_of, pace_of, shipped_serving, software_for
+from shardwright.cost.software import shipped_serving, software_for
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
-from shardwright.search.engine import engine_of
+from shardwright.search.engine import engine_of, host_for
 from shardwright.search.timing import forms_of, stage_layers, time_layout
 from shardwright.serving.outcome import Outcome, outcome_of
 from shardwright.serving.requests import Requests, closed_loop, open_loop, static_batch
@@ -48,9 +48,7 @@ def server_of(deployment: Deployment, layout: Layout, load: Load) -> Server:
     engine, model = engine_of(deployment), deployment.model
     timing = time_layout(deployment, layout)
     plain_s = timing.tried[0].step_s
-    profile = shipped_serving()
-    pace = pace_of(profile, deployment.cluster.device)
-    host = host_of(software_for(profile, engine.name), pace, model.num_layers)
+    host = host_for(deployment)
     mean = round(load.input_tokens.mean + load.output_tokens.mean)
     return build_server(
         model,

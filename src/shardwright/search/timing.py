@@ -8,7 +8,7 @@ from shardwright.dag.schedule import Schedule, Steady
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import stage_counts
 from shardwright.plan.deployment import Deployment
-from shardwright.search.engine import engine_of
+from shardwright.search.engine import engine_of, host_for
 from shardwright.steps.forms import Forms
 from shardwright.steps.load import decode_load
 
@@ -82,6 +82,7 @@ def price_layout(deployment: Deployment, layout: Layout, schedule: Schedule | No
         micro_batches=None if schedule is None else schedule.micro_batches,
         forms=None if schedule is None else forms_of(deployment, schedule),
         profile=deployment.profile,
+        host=host_for(deployment),
     )
 
 

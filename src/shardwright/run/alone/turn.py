@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shardwright.cost.clock import operation_seconds, program_range
-from shardwright.cost.interval import Seen, reach_of
+from shardwright.cost.interval import reach_of
 from shardwright.cost.memory import rank_memories
 from shardwright.cost.price import wires_of
 from shardwright.cost.stages import stages
@@ -109,13 +109,12 @@ def predicted_stretches(deployment: Deployment, seat: Seat, turn: Turn) -> dict[
 
 
 def predicted_seconds(deployment: Deployment, seat: Seat, turn: Turn) -> Estimate:
-    """Of the whole turn, without communication; the interval is that of TPOT or TTFT on one GPU."""
+    """Of the whole turn, without communication; the interval is that of a step on one GPU."""
     seconds = sum(predicted_stretches(deployment, seat, turn).values())
     wires = wires_of(SHARDWRIGHT_0_1, deployment.cluster, seat.layout, deployment.profile)
     computing = (op for op in program_of(seat, turn) if not isinstance(op, Communication))
     operators = program_range(computing, wires)
-    seen: Seen = "ttft" if turn.phase == "prefill" else "tpot"
-    reach = reach_of(deployment.cluster, deployment.profile, 1, 1, operators, seen=seen)
+    reach = reach_of(deployment.cluster, deployment.profile, 1, 1, operators)
     return Estimate.between(seconds, reach.low, reach.high, binds="computation", basis=reach.basis)
 
 
