@@ -5,7 +5,7 @@ ENGINES := .venv-engines
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := $(VENV)/bin/shardwright
 
-.PHONY: demo proof test test-slow test-engines lint types bench bench-against clean
+.PHONY: demo proof test test-slow test-engines lint types bench bench-serving bench-against clean
 
 demo: $(VENV)/.core
 	@sh examples/demo.sh $(RUN)
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/graph.py
 	$(VENV)/bin/python benchmarks/two_batch_overlap.py
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/overlap.py
+
+bench-serving: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/serving.py
 
 # aiconfigurator in an environment of its own (0.9 GB), which the script makes; it works for two minutes.
 bench-against: $(VENV)/.core

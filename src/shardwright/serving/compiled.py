@@ -4,7 +4,10 @@ The figures are the same either way, and numba's arrive a hundred times sooner.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,4 +22,17 @@ def compiled(function: F) -> F:
         return function
     from numba import njit  # noqa: PLC0415 - half a second, for verbs that simulate
 
+    _forget_stale()
     return cast(F, njit(cache=True, error_model="numpy")(function))
+
+
+@cache
+def _forget_stale() -> None:
+    """Delete machine code older than any source here: numba compares a function with its own file alone,
+    not with the files that it calls into (numba's documentation, Caching limitations)."""
+    here = Path(__file__).parent
+    newest_s = max(source.stat().st_mtime for source in here.glob("*.py"))
+    for index in here.glob("__pycache__/*.nbi"):
+        with suppress(OSError):
+            if index.stat().st_mtime < newest_s:
+                index.unlink()

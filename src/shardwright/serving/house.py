@@ -21,10 +21,13 @@ class House(NamedTuple):
     """State of a copy. Requests stand in the order in which they are sent; times in seconds.
 
     ready_s: when the scheduler may see it. admitted_s: when it first ran; first_s, last_s: its first and its
-    last token. length: tokens of prompt; answer: tokens wanted; made: had; filled: tokens of KV; goal: those
-    that it must have before it decodes; piece: those of them that this step makes. behind: who waits next.
-    For each lane: first_waiting,
-    last_waiting, num_waiting, num_running; running: (lanes, slots), oldest first.
+    latest token. length: tokens of prompt; answer: tokens wanted; made: had; filled: tokens of KV; goal: those
+    it must have before it decodes; piece: those of them that this step makes. behind: who waits next.
+
+    For each lane: first_waiting, last_waiting, num_waiting, num_running; running: (lanes, slots), oldest
+    first, so that those who decode stand before those who fill their prompts. Of those who run: decoding, how
+    many decode; contexts, their tokens of KV; held: of all, what is still to be filled with it; owed: tokens
+    of answers to come; shortest: the fewest that one of them waits for.
     """
 
     sent_s: Floats
@@ -44,6 +47,11 @@ class House(NamedTuple):
     num_waiting: Ints
     num_running: Ints
     running: Ints
+    decoding: Ints
+    contexts: Ints
+    held: Ints
+    owed: Ints
+    shortest: Ints
 
 
 def empty_house(length: Ints, answer: Ints, num_lanes: int, slots: int) -> House:
@@ -53,8 +61,8 @@ def empty_house(length: Ints, answer: Ints, num_lanes: int, slots: int) -> House
     def never() -> Floats:
         return np.full(count, np.inf)
 
-    def none() -> Ints:
-        return np.zeros(count, dtype=np.int64)
+    def none(size: int = count) -> Ints:
+        return np.zeros(size, dtype=np.int64)
 
     return House(
         sent_s=never(),
@@ -71,7 +79,12 @@ def empty_house(length: Ints, answer: Ints, num_lanes: int, slots: int) -> House
         behind=np.full(count, NOBODY),
         first_waiting=np.full(num_lanes, NOBODY),
         last_waiting=np.full(num_lanes, NOBODY),
-        num_waiting=np.zeros(num_lanes, dtype=np.int64),
-        num_running=np.zeros(num_lanes, dtype=np.int64),
+        num_waiting=none(num_lanes),
+        num_running=none(num_lanes),
         running=np.full((num_lanes, max(1, min(slots, count))), NOBODY),
+        decoding=none(num_lanes),
+        contexts=none(num_lanes),
+        held=none(num_lanes),
+        owed=none(num_lanes),
+        shortest=none(num_lanes),
     )

@@ -1,7 +1,5 @@
 """Reading tables: linear between their points, level beyond them."""
 
-import numpy as np
-
 from shardwright.serving.compiled import compiled
 from shardwright.serving.times import Floats
 
@@ -14,7 +12,14 @@ def place(points: Floats, value: float) -> tuple[int, float]:
         return 0, 0.0
     if value >= points[last]:
         return last - 1, 1.0
-    below = int(np.searchsorted(points, value, side="right")) - 1
+    # By hand, for numba's searchsorted takes half as long again.
+    below, above = 0, last
+    while above - below > 1:
+        middle = (below + above) // 2
+        if points[middle] <= value:
+            below = middle
+        else:
+            above = middle
     return below, float((value - points[below]) / (points[below + 1] - points[below]))
 
 
@@ -25,6 +30,13 @@ def along(points: Floats, values: Floats, value: float) -> float:
     if len(points) == 1:
         return float(values[0])
     return float(values[below] * (1.0 - share) + values[below + 1] * share)
+
+
+@compiled
+def line(rows: Floats, values: Floats, row: float, into: Floats) -> None:
+    """The line of a table of two axes at `row`, over its columns, written to `into`."""
+    above, down = place(rows, row)
+    into[:] = values[above] * (1.0 - down) + values[min(above + 1, len(rows) - 1)] * down
 
 
 @compiled

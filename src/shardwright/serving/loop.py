@@ -4,20 +4,14 @@ While nobody comes, leaves or fills a prompt, a step differs from the one before
 steps run in a loop of their own, which looks up nothing but attention.
 """
 
-import numpy as np
-
 from shardwright.cost.host import Host
 from shardwright.serving.compiled import compiled
+from shardwright.serving.gaps import gap_class
 from shardwright.serving.house import House
 from shardwright.serving.policy import Policy
-from shardwright.serving.scheduler import emptiest, join, occupied
+from shardwright.serving.scheduler import emptiest, join
 from shardwright.serving.step import Step, compose, step_seconds
 from shardwright.serving.times import Floats, StepTimes
-
-FIRST_GAP_S = 1e-6
-GAPS_AN_E = 100
-NUM_GAPS = 2100
-"""Gaps between two tokens are counted in classes 1 % wide, from a microsecond up to 20 minutes."""
 
 ENDLESS = 1 << 60
 
@@ -42,31 +36,35 @@ def serve(
     sent = min(in_flight, count) if closed else count
     for request in range(sent):
         send(house, request, 0.0 if closed else arrivals_s[request], host)
-    now_s, steps, back, came, ended, waited = 0.0, 0, 0, 0, 0, 0
+    now_s, steps, back, came, ended, waited, polled = 0.0, 0, 0, 0, 0, 0, 0
     while ended < count:
-        while came < sent and house.ready_s[came] <= now_s:
+        if house.num_running.max() == 0 or step.pieces.sum() > 0:
+            polled = steps
+        if house.num_running.max() == 0 and house.num_waiting.max() == 0:
+            now_s = max(now_s, house.ready_s[came])
+        while came < sent and house.ready_s[came] <= now_s and (steps - polled) % policy.poll_steps == 0:
             join(house, emptiest(house), came)
             came += 1
-        running = house.num_running.max()
-        if running == 0 and house.num_waiting.max() == 0:
-            now_s = house.ready_s[came]
-            continue
         waited = waited + 1 if house.num_waiting.max() > 0 else 0
-        looks = running == 0 or may_look(house, policy, steps, waited)
-        if looks:
+        admits = may_admit(house, policy, waited)
+        if admits:
             waited = 0
-        back += compose(step, house, times, policy, looks, now_s)
+        back += compose(step, house, times, policy, admits, now_s)
         running = house.num_running.max()
         alike = steps_alike(step, house, policy)
         decoded = step.sequences.sum()
+        begun_s = first_s = now_s
         ran = 0
         while ran < alike and (ran == 0 or not (came < sent and house.ready_s[came] <= now_s)):
-            step_s = step_seconds(step, ran, times, host, running)
+            step_s = step_seconds(step, ran, times.contexts, host, running)
             now_s += step_s
+            if ran == 0:
+                first_s = now_s
+            else:
+                gaps[gap_class(step_s)] += decoded
             ran += 1
-            gaps[gap_class(step_s)] += decoded
         steps += ran
-        left = end_steps(step, house, ran, now_s)
+        left = end_steps(step, house, ran, begun_s, first_s, now_s, gaps)
         ended += left
         if closed:
             for request in range(sent, min(sent + left, count)):
@@ -77,63 +75,77 @@ def serve(
 
 @compiled
 def send(house: House, request: int, now_s: float, host: Host) -> None:
-    """A client sends it now."""
+    """A client sends it now. The front end hands requests on in the order in which they came."""
     house.sent_s[request] = now_s
-    house.ready_s[request] = now_s + host.api_s + host.api_token_s * house.length[request]
+    ready_s = now_s + host.api_s + host.api_token_s * house.length[request]
+    house.ready_s[request] = ready_s if request == 0 else max(ready_s, house.ready_s[request - 1])
 
 
 @compiled
-def gap_class(gap_s: float) -> int:
-    """Class of a gap between two tokens."""
-    return int(min(max(np.log(max(gap_s, FIRST_GAP_S) / FIRST_GAP_S) * GAPS_AN_E, 0.0), NUM_GAPS - 1.0))
-
-
-@compiled
-def may_look(house: House, policy: Policy, steps: int, waited: int) -> bool:
-    """Whether this step takes up requests. waited: steps since somebody waits."""
-    if policy.poll_steps > 1 and steps % policy.poll_steps != 0:
-        return False
-    return policy.gather_steps == 0 or waited > policy.gather_steps or house.num_waiting.min() > 0
+def may_admit(house: House, policy: Policy, waited: int) -> bool:
+    """Whether this step takes up requests. waited: steps since somebody waits, this one included."""
+    is_over = policy.gather_steps == 0 or waited > policy.gather_steps
+    return is_over or house.num_waiting.min() > 0 or house.num_running.min() == 0
 
 
 @compiled
 def steps_alike(step: Step, house: House, policy: Policy) -> int:
-    """Steps until the first answer ends, a look is due, or the KV cache is full; 1 with prompts."""
+    """Steps until the first answer ends or the KV cache is full; 1 with prompts, or while some are gathered."""
     if step.pieces.sum() > 0 or step.sequences.sum() == 0:
         return 1
-    if house.num_waiting.max() > 0 and (policy.poll_steps > 1 or policy.gather_steps > 0):
+    if house.num_waiting.max() > 0 and policy.gather_steps > 0:
         return 1
     alike = ENDLESS
     for lane in range(len(step.pieces)):
-        for place in range(house.num_running[lane]):
-            request = house.running[lane, place]
-            alike = min(alike, house.answer[request] - house.made[request])
+        if house.num_running[lane] > 0:
+            alike = min(alike, house.shortest[lane])
         if step.sequences[lane] > 0 and house.num_running[lane] > 1:
-            alike = min(alike, (policy.kv_tokens - occupied(house, lane)) // step.sequences[lane])
+            alike = min(alike, (policy.kv_tokens - house.held[lane]) // step.sequences[lane])
     return max(alike, 1)
 
 
 @compiled
-def end_steps(step: Step, house: House, ran: int, now_s: float) -> int:
-    """Give out the tokens of `ran` steps, and let those go who have all; returns how many."""
-    left = 0
+def end_steps(
+    step: Step, house: House, ran: int, begun_s: float, first_s: float, now_s: float, gaps: Floats
+) -> int:
+    """Give out the tokens of `ran` steps, and let those go who have all; returns how many.
+
+    The first of the steps lasted from begun_s to first_s. A sequence that stood still before it, or was put
+    back, waited for its token for longer.
+    """
+    left, usual = 0, gap_class(first_s - begun_s)
     for lane in range(len(step.pieces)):
+        house.decoding[lane], house.contexts[lane], house.held[lane], house.owed[lane] = 0, 0, 0, 0
+        house.shortest[lane] = ENDLESS
         stay = 0
         for place in range(house.num_running[lane]):
             request = house.running[lane, place]
+            made = 0
             if house.filled[request] < house.goal[request]:
                 house.filled[request] += house.piece[request]
-                house.made[request] += house.filled[request] >= house.goal[request]
+                made = int(house.filled[request] >= house.goal[request])
             elif step.sequences[lane] > 0:
                 house.filled[request] += ran
-                house.made[request] += ran
-            if house.made[request] > 0:
-                house.first_s[request] = min(house.first_s[request], now_s)
-            if house.made[request] >= house.answer[request]:
+                made = ran
+            if made > 0:
+                last_s = house.last_s[request]
+                if house.made[request] > 0:
+                    gaps[usual if last_s == begun_s else gap_class(first_s - last_s)] += 1
+                else:
+                    house.first_s[request] = now_s
+                house.made[request] += made
                 house.last_s[request] = now_s
+            owed = house.answer[request] - house.made[request]
+            if owed <= 0:
                 left += 1
-            else:
-                house.running[lane, stay] = request
-                stay += 1
+                continue
+            house.running[lane, stay] = request
+            stay += 1
+            house.held[lane] += max(house.filled[request], house.goal[request])
+            house.owed[lane] += owed
+            house.shortest[lane] = min(house.shortest[lane], owed)
+            if house.filled[request] >= house.goal[request]:
+                house.decoding[lane] += 1
+                house.contexts[lane] += house.filled[request]
         house.num_running[lane] = stay
     return left

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.record import Record
-from shardwright.serving.loop import FIRST_GAP_S, GAPS_AN_E
+from shardwright.serving.gaps import FIRST_GAP_S, GAPS_AN_E
 from shardwright.serving.times import Floats
 from shardwright.workload.workload import Targets
 

@@ -50,12 +50,15 @@ class Requests:
     in_flight: int = 0
 
     def of_copy(self, copy: int, copies: int) -> "Requests":
-        """Those of one of several copies, dealt out in turn."""
+        """Those of one of several copies, dealt out in turn; none where there are fewer clients than copies."""
+        turns = copies if self.arrivals_s is not None else min(copies, self.in_flight)
+        mine = slice(copy, None, turns) if copy < turns else slice(0)
+        # Copied, for a view with gaps would be another type to numba, and compiled anew.
         return Requests(
-            length=self.length[copy::copies],
-            answer=self.answer[copy::copies],
-            arrivals_s=None if self.arrivals_s is None else self.arrivals_s[copy::copies],
-            in_flight=len(range(copy, self.in_flight, copies)),
+            length=self.length[mine].copy(),
+            answer=self.answer[mine].copy(),
+            arrivals_s=None if self.arrivals_s is None else self.arrivals_s[mine].copy(),
+            in_flight=len(range(copy, self.in_flight, turns)),
         )
 
 

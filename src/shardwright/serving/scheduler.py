@@ -28,6 +28,13 @@ def put_back(house: House, lane: int) -> None:
     """The request that runs for the shortest time waits again, before all others, without its KV."""
     house.num_running[lane] -= 1
     request = house.running[lane, house.num_running[lane]]
+    if house.filled[request] < house.goal[request]:
+        house.held[lane] -= house.goal[request]
+    else:
+        house.held[lane] -= house.filled[request]
+        house.contexts[lane] -= house.filled[request]
+        house.decoding[lane] -= 1
+    house.owed[lane] -= house.answer[request] - house.made[request]
     house.filled[request] = 0
     house.behind[request] = house.first_waiting[lane]
     if house.num_waiting[lane] == 0:
@@ -37,25 +44,16 @@ def put_back(house: House, lane: int) -> None:
 
 
 @compiled
-def kept(house: House, lane: int, reserve: float) -> float:
-    """Tokens of KV that the lane's requests have, or are promised."""
-    total = 0.0
-    for place in range(house.num_running[lane]):
-        request = house.running[lane, place]
-        have = house.length[request] + house.made[request]
-        total += have + reserve * (house.answer[request] - house.made[request])
-    return total
-
-
-@compiled
 def admit(house: House, lane: int, policy: Policy, left: int, now_s: float) -> int:
     """Take up waiting requests, `left` tokens of prompts at most; returns the tokens that are taken up."""
     taken = 0
-    used = kept(house, lane, policy.reserve)
+    # Who decodes is about to have a token more.
+    used = house.held[lane] + house.decoding[lane] + policy.reserve * house.owed[lane]
     while house.num_waiting[lane] > 0 and house.num_running[lane] < house.running.shape[1]:
         request = house.first_waiting[lane]
         rest = house.length[request] + house.made[request]
-        needs_kv = rest + policy.reserve * (house.answer[request] - house.made[request])
+        owed = house.answer[request] - house.made[request]
+        needs_kv = rest + policy.reserve * owed
         is_alone = house.num_running[lane] == 0
         if used + needs_kv > policy.kv_tokens and not is_alone:
             break
@@ -71,19 +69,11 @@ def admit(house: House, lane: int, policy: Policy, left: int, now_s: float) -> i
         house.filled[request] = 0
         house.goal[request] = rest
         house.piece[request] = piece
+        house.held[lane] += rest
+        house.owed[lane] += owed
         used += needs_kv
         taken += piece
     return taken
-
-
-@compiled
-def occupied(house: House, lane: int) -> int:
-    """Tokens of KV that the lane's requests have, or are about to fill."""
-    total = 0
-    for place in range(house.num_running[lane]):
-        request = house.running[lane, place]
-        total += max(house.filled[request], house.goal[request])
-    return total
 
 
 @compiled
@@ -95,22 +85,13 @@ def emptiest(house: House) -> int:
 @compiled
 def schedule(house: House, lane: int, policy: Policy, may_admit: bool, now_s: float) -> int:
     """Choose the pieces of prompts of the lane's next step; returns their tokens."""
-    count = 0
-    left = policy.most_tokens
-    for place in range(house.num_running[lane]):
-        request = house.running[lane, place]
-        house.piece[request] = 0
-        if house.filled[request] >= house.goal[request]:
-            count += 1
+    left, taken = policy.most_tokens, 0
     if policy.mixes:
-        left -= count
-    taken = 0
-    for place in range(house.num_running[lane]):
+        left -= house.decoding[lane]
+    for place in range(house.decoding[lane], house.num_running[lane]):
         request = house.running[lane, place]
-        rest = house.goal[request] - house.filled[request]
-        if rest > 0:
-            house.piece[request] = max(0, min(rest, left - taken))
-            taken += house.piece[request]
+        house.piece[request] = max(0, min(house.goal[request] - house.filled[request], left - taken))
+        taken += house.piece[request]
     if may_admit:
         taken += admit(house, lane, policy, left - taken, now_s)
     return taken

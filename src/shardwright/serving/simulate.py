@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from shardwright.serving.gaps import NUM_GAPS
 from shardwright.serving.house import empty_house
-from shardwright.serving.loop import NUM_GAPS, serve
+from shardwright.serving.loop import serve
 from shardwright.serving.outcome import Served
 from shardwright.serving.requests import Requests
 from shardwright.serving.server import Server
@@ -22,7 +23,7 @@ def _copy(server: Server, requests: Requests) -> Served:
     gaps = np.zeros(NUM_GAPS)
     duration_s, steps, restarted = serve(
         house,
-        empty_step(lanes, server.dp),
+        empty_step(lanes, server.dp, len(server.times.contexts)),
         server.times,
         server.policy,
         server.host,

@@ -7,25 +7,29 @@ import numpy as np
 from shardwright.cost.host import Host
 from shardwright.serving.compiled import compiled
 from shardwright.serving.house import House, Ints
-from shardwright.serving.lookup import across, along
+from shardwright.serving.lookup import across, along, line
 from shardwright.serving.policy import Policy
-from shardwright.serving.scheduler import occupied, put_back, schedule
+from shardwright.serving.scheduler import put_back, schedule
 from shardwright.serving.times import Floats, StepTimes
 
 
 class Step(NamedTuple):
     """Arrays over lanes. pieces: tokens of prompts; sequences, contexts: that decode, and their tokens of KV;
-    rest_s: all but their attention. all_tokens: (micro-batches,), of all ranks."""
+    rest_s: all but their attention; decode_s: (lanes, contexts), that by its mean context. Over micro-batches:
+    all_tokens, of all ranks; joint_s, their experts; busy, the share of a pass of the busiest stage."""
 
     pieces: Ints
     sequences: Ints
     contexts: Ints
     rest_s: Floats
+    decode_s: Floats
     all_tokens: Ints
+    joint_s: Floats
+    busy: Floats
 
 
-def empty_step(num_lanes: int, dp: int) -> Step:
-    """A step in which nothing is done."""
+def empty_step(num_lanes: int, dp: int, num_contexts: int) -> Step:
+    """A step in which nothing is done. num_contexts: points of the tables."""
 
     def none() -> Ints:
         return np.zeros(num_lanes, dtype=np.int64)
@@ -35,27 +39,32 @@ def empty_step(num_lanes: int, dp: int) -> Step:
         sequences=none(),
         contexts=none(),
         rest_s=np.zeros(num_lanes),
+        decode_s=np.zeros((num_lanes, num_contexts)),
         all_tokens=np.zeros(num_lanes // dp, dtype=np.int64),
+        joint_s=np.zeros(num_lanes // dp),
+        busy=np.zeros(num_lanes // dp),
     )
 
 
 @compiled
-def compose(step: Step, house: House, times: StepTimes, policy: Policy, looks: bool, now_s: float) -> int:
+def compose(step: Step, house: House, times: StepTimes, policy: Policy, admits: bool, now_s: float) -> int:
     """Choose what every lane does; returns the requests that were put back for lack of room.
 
-    looks: whether those who wait may be taken up.
+    admits: whether those who wait may be taken up.
     """
     lanes, back = len(step.pieces), 0
-    for lane in range(lanes):
-        step.pieces[lane] = schedule(house, lane, policy, looks, now_s)
-    stalled = not policy.mixes and step.pieces.sum() > 0
     dp = lanes // len(step.all_tokens)
-    step.all_tokens[:] = 0
     for lane in range(lanes):
+        stalled = schedule(house, lane, policy, admits, now_s) > 0 and not policy.mixes
         if not stalled:
             back += make_room(house, lane, policy)
         _count(step, house, lane, times, stalled)
-        step.all_tokens[lane // dp] += step.pieces[lane] + step.sequences[lane]
+    for batch in range(len(step.all_tokens)):
+        ranks = slice(batch * dp, batch * dp + dp)
+        tokens = step.pieces[ranks] + step.sequences[ranks]
+        step.all_tokens[batch] = tokens.sum()
+        step.joint_s[batch] = along(times.all_tokens, times.joint_s, tokens.sum())
+        step.busy[batch] = along(times.tokens, times.busy, tokens.max())
     return back
 
 
@@ -63,13 +72,7 @@ def compose(step: Step, house: House, times: StepTimes, policy: Policy, looks: b
 def make_room(house: House, lane: int, policy: Policy) -> int:
     """Put back the youngest until the KV cache has room for a token of each; returns how many."""
     back = 0
-    while house.num_running[lane] > 1:
-        decoding = 0
-        for place in range(house.num_running[lane]):
-            request = house.running[lane, place]
-            decoding += house.filled[request] >= house.goal[request]
-        if occupied(house, lane) + decoding <= policy.kv_tokens:
-            break
+    while house.num_running[lane] > 1 and house.held[lane] + house.decoding[lane] > policy.kv_tokens:
         put_back(house, lane)
         back += 1
     return back
@@ -78,59 +81,56 @@ def make_room(house: House, lane: int, policy: Policy) -> int:
 @compiled
 def _count(step: Step, house: House, lane: int, times: StepTimes, stalled: bool) -> None:
     """What the lane does, and all of its time but the attention of what it decodes."""
-    sequences, contexts, pieces, ended = 0, 0, 0, 0
+    sequences = 0 if stalled else house.decoding[lane]
+    pieces, ended = 0, 0
     prompts_s, start_s = 0.0, 0.0
-    for place in range(house.num_running[lane]):
+    for place in range(house.decoding[lane], house.num_running[lane]):
         request = house.running[lane, place]
         piece = house.piece[request]
-        if house.filled[request] >= house.goal[request]:
-            sequences += 1
-            contexts += house.filled[request] + 1
-        elif piece > 0:
+        if piece > 0:
             pieces += piece
             behind = house.filled[request] + piece
             ended += behind >= house.goal[request]
             prompts_s += across(times.tokens, times.contexts, times.prefill_s, piece, behind)
             start_s = max(start_s, across(times.tokens, times.contexts, times.start_s, piece, behind))
-    if stalled:
-        sequences, contexts = 0, 0
-    step.pieces[lane], step.sequences[lane], step.contexts[lane] = pieces, sequences, contexts
+    step.pieces[lane], step.sequences[lane] = pieces, sequences
+    step.contexts[lane] = 0 if stalled else house.contexts[lane] + sequences
     tokens = pieces + sequences
     rest_s = prompts_s + start_s
     if tokens > 0:
         rest_s += along(times.tokens, times.own_s, tokens)
     if sequences + ended > 0:
         rest_s += along(times.sequences, times.head_s, sequences + ended)
+    if sequences > 0:
+        line(times.sequences, times.decode_s, sequences, step.decode_s[lane])
     step.rest_s[lane] = rest_s
 
 
 @compiled
-def step_seconds(step: Step, later: int, times: StepTimes, host: Host, running: int) -> float:
+def step_seconds(step: Step, later: int, contexts: Floats, host: Host, running: int) -> float:
     """Seconds of the step that comes `later` steps after this one, alike but for the context.
 
-    running: sequences of the fullest lane. The ranks of a micro-batch wait for the slowest; micro-batches
-    take turns: a cycle lasts as long as the longest pass, or as the busiest stage needs for all of them.
+    contexts: of the tables. running: sequences of the fullest lane. The ranks of a micro-batch wait for the
+    slowest; micro-batches take turns: a cycle lasts as long as the longest pass, or as the busiest stage needs
+    for all of them.
     """
     dp = len(step.pieces) // len(step.all_tokens)
-    longest, busy, prompts = 0.0, 0.0, 0
+    longest, busy = 0.0, 0.0
     for batch in range(len(step.all_tokens)):
         if step.all_tokens[batch] == 0:
             continue
-        slowest, most = 0.0, 0
+        slowest = 0.0
         for lane in range(batch * dp, batch * dp + dp):
             seconds = step.rest_s[lane]
             count = step.sequences[lane]
             if count > 0:
-                context = step.contexts[lane] / count + later
-                seconds += across(times.sequences, times.contexts, times.decode_s, count, context)
+                seconds += along(contexts, step.decode_s[lane], step.contexts[lane] / count + later)
             slowest = max(slowest, seconds)
-            most = max(most, step.pieces[lane] + count)
-            prompts += step.pieces[lane]
-        slowest += along(times.all_tokens, times.joint_s, step.all_tokens[batch])
-        longest = max(longest, slowest)
-        busy += slowest * along(times.tokens, times.busy, most)
+        pass_s = slowest + step.joint_s[batch]
+        longest = max(longest, pass_s)
+        busy += pass_s * step.busy[batch]
     on_host_s = host.step_s + host.sequence_s * running
-    if prompts == 0:
+    if step.pieces.sum() == 0:
         return max(longest, busy) * host.decode + on_host_s
     devices_s = max(longest, busy) * host.prefill
     return max(devices_s + on_host_s + host.prefill_s, host.least_prefill_s)

@@ -35,14 +35,15 @@ Floats = NDArray[np.float64]
 POINTS_AN_OCTAVE = 2
 SHORTEST_CONTEXT = 64
 PIECES = 8
-"""Prompts at once, from which the cost of one more is told."""
+"""Prompts at once, which with one alone tell the cost of one more."""
 
 
 class StepTimes(NamedTuple):
     """Seconds of one pass through all stages, summed over the layers. Points ascend.
 
     own_s, busy: (tokens,); joint_s: (all_tokens,); head_s: (sequences,); decode_s: (sequences, contexts);
-    prefill_s, start_s: (tokens, contexts). busy: share of a pass that the busiest stage takes.
+    prefill_s, start_s: (tokens, contexts). busy: share of a pass that the busiest stage takes, or the
+    experts that all stages share.
     """
 
     tokens: Floats
@@ -72,7 +73,7 @@ def step_times(
 ) -> StepTimes:
     """The tables of one layout: up to `most_tokens` and `most_sequences` on an attention rank and `longest`
     tokens of context."""
-    dp = int(np.asarray(degrees.dp))
+    dp, pp = int(np.asarray(degrees.dp)), int(np.asarray(degrees.pp))
     tokens, all_tokens = points(1, most_tokens), points(1, most_tokens * dp)
     sequences, contexts = points(1, most_sequences), points(min(SHORTEST_CONTEXT, longest), longest)
 
@@ -86,7 +87,7 @@ def step_times(
             context=context,
             routing=routing,
         )
-        return step_cost(model, degrees, layers, load, 1, wires, forms)
+        return step_cost(model, degrees, layers, load, pp, wires, forms)
 
     def head(count: Size, phase: Phase) -> Seconds:
         load = Load(phase=phase, sequences=count, query_tokens=1, context=1)
@@ -105,11 +106,11 @@ def step_times(
     behind = np.maximum(behind, length)
     one, many = (cost("prefill", pieces, length, behind).families["attention"] for pieces in (1, PIECES))
     shape = len(tokens), len(contexts)
-    more_s = np.broadcast_to(many / PIECES, len(length))
+    more_s = np.broadcast_to(np.clip((many - one) / (PIECES - 1), 0.0, one), len(length))
     return StepTimes(
         tokens=tokens,
         own_s=own_s,
-        busy=np.broadcast_to(piece.slowest_stage_s / piece.pass_s, tokens.shape).copy(),
+        busy=np.broadcast_to(piece.cycle_s / (pp * piece.pass_s), tokens.shape).copy(),
         all_tokens=all_tokens,
         joint_s=joint_s,
         sequences=sequences,
@@ -117,7 +118,7 @@ def step_times(
         contexts=contexts,
         decode_s=decoded - rest_s[:, None],
         prefill_s=more_s.reshape(shape).copy(),
-        start_s=np.maximum(one - more_s, 0.0).reshape(shape),
+        start_s=(one - more_s).reshape(shape),
     )
 
 
