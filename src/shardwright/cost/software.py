@@ -21,10 +21,12 @@ ANY = "any"
 class Software(Record):
     """One engine from a date, or from a version, on. Times of its host: cost/host.py says what they are.
 
-    layer_us: of each layer in every step; least_prefill_layer_us: of least_prefill_s. rows: fitted to.
+    layer_us: of each layer in every step; least_prefill_layer_us: of least_prefill_s. generation: of its
+    kernels. rows: configurations that it was fitted to.
     """
 
     engine: str
+    generation: str
     since: str = ""
     from_version: str = ""
     title: str
@@ -39,9 +41,11 @@ class Software(Record):
 
 
 class Pace(Record):
-    """Shares of what a device's operators take alone, in steps without and with prompts."""
+    """Shares of what a device's operators take alone, in steps without and with prompts, with the kernels of a
+    generation of engines. device: its name, or its vendor, or any."""
 
     device: str
+    generation: str
     decode: float
     prefill: float
     rows: int
@@ -91,10 +95,11 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, found[1].split("."))) if found else ()
 
 
-def pace_of(profile: ServingProfile, device: Device) -> Pace:
-    """The device's own, else its vendor's, else anybody's."""
-    rows = {row.device: row for row in profile.paces}
-    return rows.get(device.name) or rows.get(device.vendor) or rows[ANY]
+def pace_of(profile: ServingProfile, device: Device, software: Software) -> Pace:
+    """The device's own with such kernels, else its vendor's, else anybody's."""
+    rows = {(row.device, row.generation): row for row in profile.paces}
+    names = (device.name, device.vendor, ANY)
+    return next(row for name in names if (row := rows.get((name, software.generation))))
 
 
 def spread_of(profile: ServingProfile, metric: Metric, software: Software, pace: Pace) -> Spread:

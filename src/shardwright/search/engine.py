@@ -1,7 +1,7 @@
 """The engine that a deployment is priced for."""
 
 from shardwright.cost.host import Host
-from shardwright.cost.software import host_of, pace_of, shipped_serving, software_for
+from shardwright.cost.software import Pace, Software, host_of, pace_of, shipped_serving, software_for
 from shardwright.engine.catalog import ENGINES, find_engine
 from shardwright.engine.engine import Engine, breaches
 from shardwright.engine.tuning import tuned
@@ -20,9 +20,15 @@ def engine_of(deployment: Deployment) -> Engine:
 
 def host_for(deployment: Deployment) -> Host:
     """What the host of the deployment's engine costs, and the pace of its devices, as they were measured."""
+    software, pace = measured_as(deployment)
+    return host_of(software, pace, deployment.model.num_layers)
+
+
+def measured_as(deployment: Deployment) -> tuple[Software, Pace]:
+    """What stands for the deployment's engine and devices in the profile of measured serving."""
     measured, engine = shipped_serving(), engine_of(deployment)
-    pace = pace_of(measured, deployment.cluster.device)
-    return host_of(software_for(measured, engine.name), pace, deployment.model.num_layers)
+    software = software_for(measured, engine.name, version=engine.version)
+    return software, pace_of(measured, deployment.cluster.device, software)
 
 
 def starter_of(deployment: Deployment, layout: Layout) -> Engine:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from shardwright.cost.profile import profile_for
-from shardwright.cost.software import shipped_serving, software_for
+from shardwright.cost.software import shipped_serving
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
-from shardwright.search.engine import engine_of, host_for
+from shardwright.search.engine import engine_of, host_for, measured_as
 from shardwright.search.timing import forms_of, stage_layers, time_layout
 from shardwright.serving.outcome import Outcome, outcome_of
 from shardwright.serving.requests import Requests, closed_loop, open_loop, static_batch
@@ -25,13 +25,13 @@ def simulate_layout(deployment: Deployment, layout: Layout, load: Load) -> Simul
     own, distance = profile_for(deployment.cluster.device)
     if deployment.profile is not None:
         own, distance = deployment.profile, "measured"
-    software = software_for(profile, engine.name)
+    software, _ = measured_as(deployment)
     return Simulation(
         name=deployment.name,
         layout=format_layout(layout),
         num_gpus=layout.num_gpus,
         engine=f"{engine.name} {engine.version}",
-        software=f"{software.title}, as of {software.since}",
+        software=software.title,
         load=load,
         targets=deployment.targets,
         kv_tokens=server.policy.kv_tokens,

@@ -14,4 +14,3 @@ NUM_GAPS = 2100
 def gap_class(gap_s: float) -> int:
     """Class of a gap between two tokens."""
     return int(min(max(np.log(max(gap_s, FIRST_GAP_S) / FIRST_GAP_S) * GAPS_AN_E, 0.0), NUM_GAPS - 1.0))
-

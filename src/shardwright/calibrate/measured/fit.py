@@ -126,7 +126,8 @@ def predicted(row: Configuration, profile: ServingProfile) -> Seen:
 def case_host(row: Configuration, profile: ServingProfile) -> Host:
     """The host and the pace of a configuration."""
     case = row.bench.case
-    return host_of(software_of(case, profile), pace_of(profile, case.cluster.device), case.model.num_layers)
+    software = software_of(case, profile)
+    return host_of(software, pace_of(profile, case.cluster.device, software), case.model.num_layers)
 
 
 def moved(profile: ServingProfile, places: Sequence[Place], by: Floats) -> ServingProfile:
@@ -148,9 +149,9 @@ Owners = tuple[int, int]
 
 def _owners(row: Configuration, profile: ServingProfile) -> Owners:
     case = row.bench.case
-    return profile.software.index(software_of(case, profile)), profile.paces.index(
-        pace_of(profile, case.cluster.device)
-    )
+    software = software_of(case, profile)
+    pace = pace_of(profile, case.cluster.device, software)
+    return profile.software.index(software), profile.paces.index(pace)
 
 
 def _places(owners: Sequence[Owners]) -> list[Place]:
