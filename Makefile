@@ -53,7 +53,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 # torch comes first and by itself: with it installed, transformers asks for no other build.
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) torch
-	$(PIP) --editable '.[dev,run,chakra,calibrate]'
+	$(PIP) --editable '.[dev,run,chakra,calibrate,serving]'
 	touch $@
 
 # The CUDA builds that come along break the import of transformers on a machine without CUDA.

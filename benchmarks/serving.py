@@ -1,7 +1,7 @@
-"""Simulated loads: 1,000 configurations of one model, and 10,000 requests on 16 GPUs. Prints; asserts nothing.
+"""Simulated loads: 1,000 configurations of a model, and 10,000 requests on 16 GPUs. Prints; asserts nothing.
 
-Layouts of 8 and 16 GPUs, each asked by closed loops of 1 to 256 clients with ten requests a client. The tables
-of a layout are built once and serve all of its loads. numba compiles before anything is timed.
+Layouts of up to 16 GPUs, each asked by closed loops of 1 to 256 clients with ten requests a client. The
+tables of a layout are built once and serve all of its loads. numba compiles before a simulation is timed.
 """
 
 import time
@@ -11,13 +11,13 @@ from itertools import islice, product
 import numpy as np
 
 from shardwright.cluster.catalog import build_cluster
+from shardwright.cost.host import Host
 from shardwright.engine.catalog import find_engine
 from shardwright.engine.engine import Engine
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.model.catalog import find_model
 from shardwright.serving.outcome import Outcome, outcome_of
-from shardwright.serving.policy import Host
 from shardwright.serving.requests import Lengths, closed_loop, open_loop
 from shardwright.serving.server import Server, build_server
 from shardwright.serving.simulate import simulate
@@ -74,9 +74,8 @@ def many_configurations(engine: Engine) -> None:
     )
     print(f"  tables    {tables_s:6.2f} s: {tables_s / len(servers) * 1e3:.0f} ms a layout")
     print(f"  simulated {simulated_s:6.2f} s: {requests:,} requests in {steps:,} steps")
-    print(
-        f"            {simulated_s / len(served) * 1e3:.2f} ms a configuration, {simulated_s / steps * 1e9:.0f} ns a step"
-    )
+    each_ms, step_ns = simulated_s / len(served) * 1e3, simulated_s / steps * 1e9
+    print(f"            {each_ms:.2f} ms a configuration, {step_ns:.0f} ns a step")
     print(f"  figures   {told_s:6.2f} s")
 
 

@@ -154,7 +154,7 @@ def cycle_seconds(
         slowest = max(rank_seconds(work, times) for work in works)
         passes.append(slowest + np.interp(sum(tokens), times.all_tokens, times.joint_s))
         turns.append(passes[-1] * np.interp(max(tokens), times.tokens, times.busy))
-    devices_s = max(max(passes), sum(turns))
+    devices_s = max(*passes, sum(turns))
     host_s = host.step_s + host.sequence_s * sequences
     if any(sum(work.pieces.values()) for works in micro_batches for work in works):
         return float(max(devices_s * host.prefill + host_s + host.prefill_s, host.least_prefill_s))

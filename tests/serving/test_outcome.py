@@ -21,7 +21,7 @@ def spread(values: np.ndarray) -> Spread:
     return Spread(mean=float(np.mean(values)), p50=p50, p90=p90, p99=p99)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(random_cases())
 def test_figures(case: Case) -> None:
     """Of one copy: all from the tokens of the reference."""

@@ -1,21 +1,22 @@
 """Simulated queues against queueing theory."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shardwright.cost.host import Host
 from shardwright.serving.outcome import Served
-from shardwright.serving.policy import Host
 from shardwright.serving.requests import Lengths, Requests, open_loop, static_batch
 from shardwright.serving.server import Server
 from shardwright.serving.simulate import simulate
 from tests.serving.cases import Case, flat_times, random_cases, server
 
 LOADS = (0.3, 0.6, 0.75)
-MANY = 100_000
+MANY = 60_000
 
 
 def queued_s(served: Served) -> float:
@@ -31,7 +32,7 @@ def only(server: Server, requests: Requests) -> Served:
 
 @pytest.mark.parametrize("load", LOADS)
 def test_one_at_a_time_alike(load: float) -> None:
-    """M/D/1: of requests that take S each, one waits load S / (2 (1 - load)) on average (Pollaczek, Khinchine)."""
+    """M/D/1: of requests that take S each, one waits load S / (2 (1 - load)) (Pollaczek, Khinchine)."""
     one_by_one = server(flat_times(0.01), most_sequences=1)
     service_s = 5 * 0.01
     requests = open_loop(load / service_s, Lengths.exactly(10), Lengths.exactly(5), num_requests=MANY, seed=3)
@@ -77,7 +78,7 @@ def test_laws_of_every_server(case: Case) -> None:
     assert mean_present == pytest.approx(rate * mean_s, rel=1e-9)
     assert served.gaps.sum() == served.answer.sum() - count
     order = [served.sent_s, served.ready_s, served.admitted_s, served.first_s, served.last_s]
-    for before, after in zip(order[:-1], order[1:], strict=True):
+    for before, after in pairwise(order):
         assert np.all(before <= after)
     assert served.last_s.max() == pytest.approx(served.duration_s, rel=1e-12)
     assert np.all((served.last_s > served.first_s) == (served.answer > 1))

@@ -36,7 +36,7 @@ def classes(told: Told) -> list[int]:
     return np.clip(found, 0, NUM_GAPS - 1).tolist()
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(random_cases())
 def test_reference(case: Case) -> None:
     served, told = told_of(case)

@@ -1,8 +1,8 @@
 """How wide a predicted figure must be stated, and why.
 
-A step of the devices: what an operator may be off by its own law's errors on shapes that no fit saw, and what
-stands between operators and step (constants.yaml). What a client sees: by measured serving rows of models that
-no fit saw (software.yaml). Causes are independent: the squares of their ln(width) add.
+A step of the devices: what an operator may be off by its own law's errors on shapes that no fit saw, and
+what stands between operators and step (constants.yaml). What a client sees: by measured serving rows of
+models that no fit saw (software.yaml). Causes are independent: the squares of their ln(width) add.
 """
 
 from dataclasses import dataclass

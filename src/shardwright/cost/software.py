@@ -41,8 +41,8 @@ class Software(Record):
 
 
 class Pace(Record):
-    """Shares of what a device's operators take alone, in steps without and with prompts, with the kernels of a
-    generation of engines. device: its name, or its vendor, or any."""
+    """Shares of what a device's operators take alone, in steps without and with prompts, with the kernels of
+    a generation of engines. device: its name, or its vendor, or any."""
 
     device: str
     generation: str

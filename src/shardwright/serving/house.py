@@ -21,8 +21,9 @@ class House(NamedTuple):
     """State of a copy. Requests stand in the order in which they are sent; times in seconds.
 
     ready_s: when the scheduler may see it. admitted_s: when it first ran; first_s, last_s: its first and its
-    latest token. length: tokens of prompt; answer: tokens wanted; made: had; filled: tokens of KV; goal: those
-    it must have before it decodes; piece: those of them that this step makes. behind: who waits next.
+    latest token. length: tokens of prompt; answer: tokens wanted; made: had; filled: tokens of KV; goal:
+    those that it must have before it decodes; piece: those of them that this step makes. behind: who waits
+    next.
 
     For each lane: first_waiting, last_waiting, num_waiting, num_running; running: (lanes, slots), oldest
     first, so that those who decode stand before those who fill their prompts. Of those who run: decoding, how

@@ -90,7 +90,7 @@ def may_admit(house: House, policy: Policy, waited: int) -> bool:
 
 @compiled
 def steps_alike(step: Step, house: House, policy: Policy) -> int:
-    """Steps until the first answer ends or the KV cache is full; 1 with prompts, or while some are gathered."""
+    """Steps until the first answer ends or the KV cache is full; 1 with prompts, or while some gather."""
     if step.pieces.sum() > 0 or step.sequences.sum() == 0:
         return 1
     if house.num_waiting.max() > 0 and policy.gather_steps > 0:

@@ -1,4 +1,4 @@
-"""What a server does at each step, and what its host adds: the numbers that a simulation takes."""
+"""How a server takes up requests: the numbers that a simulation takes."""
 
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ class Policy(NamedTuple):
 
     poll_steps: decode steps between two looks for new requests; a step with prompts is followed by one
     (SGLang's --scheduler-recv-interval, managers/scheduler_recv_skipper.py). gather_steps: steps that prompts
-    wait for those of other dp ranks, while all ranks decode (TensorRT-LLM's attention_dp_config.timeout_iters,
-    _torch/pyexecutor/py_executor.py).
+    wait for those of other dp ranks, while all ranks decode (timeout_iters of TensorRT-LLM's
+    attention_dp_config, _torch/pyexecutor/py_executor.py).
     """
 
     most_tokens: int
@@ -25,21 +25,3 @@ class Policy(NamedTuple):
     reserve: float
     poll_steps: int
     gather_steps: int
-
-
-class Host(NamedTuple):
-    """What comes on top of the devices' time, in seconds, and what they take as a share of the tables.
-
-    step_s, sequence_s: a step, and each sequence in it. prefill_s: a step with prompts more. least_prefill_s:
-    below which none ends, for it is launched kernel by kernel. api_s, api_token_s: before the scheduler sees
-    a request, and each token of its prompt. decode, prefill: shares, of steps without and with prompts.
-    """
-
-    step_s: float = 0.0
-    sequence_s: float = 0.0
-    prefill_s: float = 0.0
-    least_prefill_s: float = 0.0
-    api_s: float = 0.0
-    api_token_s: float = 0.0
-    decode: float = 1.0
-    prefill: float = 1.0

@@ -50,7 +50,7 @@ class Requests:
     in_flight: int = 0
 
     def of_copy(self, copy: int, copies: int) -> "Requests":
-        """Those of one of several copies, dealt out in turn; none where there are fewer clients than copies."""
+        """Those of one of several copies, dealt out in turn; a copy that no client asks has none."""
         turns = copies if self.arrivals_s is not None else min(copies, self.in_flight)
         mine = slice(copy, None, turns) if copy < turns else slice(0)
         # Copied, for a view with gaps would be another type to numba, and compiled anew.

@@ -15,8 +15,11 @@ from shardwright.serving.times import Floats, StepTimes
 
 class Step(NamedTuple):
     """Arrays over lanes. pieces: tokens of prompts; sequences, contexts: that decode, and their tokens of KV;
-    rest_s: all but their attention; decode_s: (lanes, contexts), that by its mean context. Over micro-batches:
-    all_tokens, of all ranks; joint_s, their experts; busy, the share of a pass of the busiest stage."""
+    rest_s: all but their attention; decode_s: (lanes, contexts), that by its mean context.
+
+    Over micro-batches: all_tokens, of all ranks; joint_s, their experts; busy, the share of a pass of the
+    busiest stage.
+    """
 
     pieces: Ints
     sequences: Ints
@@ -111,8 +114,8 @@ def step_seconds(step: Step, later: int, contexts: Floats, host: Host, running: 
     """Seconds of the step that comes `later` steps after this one, alike but for the context.
 
     contexts: of the tables. running: sequences of the fullest lane. The ranks of a micro-batch wait for the
-    slowest; micro-batches take turns: a cycle lasts as long as the longest pass, or as the busiest stage needs
-    for all of them.
+    slowest; micro-batches take turns: a cycle lasts as long as the longest pass, or as the busiest stage
+    needs for all of them.
     """
     dp = len(step.pieces) // len(step.all_tokens)
     longest, busy = 0.0, 0.0
