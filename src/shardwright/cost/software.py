@@ -3,16 +3,19 @@
 Fitted to measured serving rows (calibrate/serving); software.yaml says which, and when.
 """
 
+import json
 import re
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import yaml
 
 from shardwright.cluster.device import Device
 from shardwright.cost.host import Host
-from shardwright.record import Record
+from shardwright.errors import InputError
+from shardwright.record import Record, validated
 
 ANY = "any"
 """The engine, and the device, that stand for those that nobody measured."""
@@ -121,6 +124,24 @@ def host_of(software: Software, pace: Pace, num_layers: int) -> Host:
         decode=pace.decode,
         prefill=pace.prefill,
     )
+
+
+def serving_text(profile: ServingProfile) -> str:
+    """The profile as its file holds it."""
+    return profile.model_dump_json(indent=1) + "\n"
+
+
+def serving_file(path: Path) -> ServingProfile:
+    """The profile in a file, as `calibrate --from ROWS.csv -o` writes it. Raises InputError where there is
+    none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("serving", str(path), f"a readable file ({error.strerror})") from None
+    except (ValueError, RecursionError):
+        allowed = "a JSON file, as `shardwright calibrate --from ROWS.csv -o` writes it"
+        raise InputError("serving", str(path), allowed) from None
+    return validated(ServingProfile, values, field="serving", where=str(path))
 
 
 @cache

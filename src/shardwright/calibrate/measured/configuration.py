@@ -65,16 +65,21 @@ def _key(bench: Bench, profile: ServingProfile) -> tuple[object, ...]:
     )
 
 
+def one_row(bench: Bench) -> Configuration:
+    """A row as a configuration of its own."""
+    return Configuration(bench=bench, measured=_medians([bench]), rows=1)
+
+
 def _medians(rows: list[Bench]) -> dict[str, float]:
     found = {}
     for metric in TOLD_BY[rows[0].case.kind]:
-        values = [value for bench in rows if (value := measured(bench, metric)) is not None]
+        values = [value for bench in rows if (value := _measured(bench, metric)) is not None]
         if values:
             found[metric] = float(np.median(values))
     return found
 
 
-def measured(bench: Bench, metric: str) -> float | None:
+def _measured(bench: Bench, metric: str) -> float | None:
     """A metric of one row, in seconds or tokens a second; None where it was not measured."""
     row = bench.case.row
     if metric == "e2e_s":
