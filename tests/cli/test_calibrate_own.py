@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_this_machine_is_measured_and_its_profile_can_be_read(tmp_path: Path) ->
     found = json.loads(done.out)["outcomes"]
     assert {outcome["device"] for outcome in found} == {profile.device}
     assert sum(law.rows for law in profile.gemm) == rows.read_text().count("\ngemm,")
+    says, command = done.err.splitlines()[-1].split(": ")
+    assert says == "plan with it"
+    words = ["Qwen3-0.6B" if word == "MODEL" else word for word in shlex.split(command)]
+    assert words[words.index("--gpu") + 1] == profile.device
+    planned = shardwright(*words[1:], "--json")
+    assert planned.status == 0, planned.err
+    assert json.loads(planned.out)["deployment"]["cluster"]["device"]["name"] == profile.device
 
 
 def test_people_read_a_table() -> None:

@@ -247,7 +247,7 @@ def test_more_gpus_a_node_than_are_sold_is_an_assumption() -> None:
     _, assumed = build_cluster(gpu="A100-SXM-64GB", nodes=2, gpus_per_node=8, scale_out="HDR")
     assert assumed == (
         "The 8 GPUs of a node are joined by NVLink3 at its full rate, "
-        "though A100-SXM-64GB is sold with 4 to a node.",
+        "though A100-SXM-64GB is known with 4 to a node.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import log2
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from shardwright.cost.decode import DecodeLaw, decode_features, decode_seconds, 
 from shardwright.cost.prefill import PrefillLaw, prefill_features, prefill_form_seconds, prefill_seconds
 from shardwright.cost.profile import read_profile
 from shardwright.cost.residual import Axis, Residual
+from shardwright.engine.engine import Kernels
 from shardwright.model.dtype import BITS, Dtype
 from shardwright.steps.operation import Attention, Phase
 from tests.samples import EXACT, cluster
@@ -287,6 +289,25 @@ def test_mla_is_served_by_its_own_laws() -> None:
     expanded = replace(attention("prefill", heads=16, kv_heads=16), qk_dim=192, v_dim=128, latent=True)
     seconds = float(attention_seconds(expanded, H100, PROFILE, "trtllm"))
     assert seconds == pytest.approx(207.2e-6, rel=0.08)
+
+
+def test_the_mla_of_vllm_is_sglang_s_where_that_is_triton_s() -> None:
+    """One sequence of 65,535 tokens, 2 heads, RTX PRO 6000, aiconfigurator-core 0.12.0: the whole block of vLLM
+    takes 133 us (mla_generation_module), TensorRT-LLM's attention alone 5,552 us (generation_mla)."""
+    device, profile = find_device("RTX-PRO-6000-96GB"), read_profile("RTX-PRO-6000-96GB")
+    row = attention("decode", heads=2, kv_heads=1, context=65535)
+    latent = replace(row, qk_dim=576, v_dim=512, row_bytes=1152, latent=True)
+    seconds = {
+        engine: float(attention_seconds(latent, device, profile, engine)) for engine in get_args(Kernels)
+    }
+    assert seconds["vllm"] == seconds["sglang"] < 133e-6
+    assert seconds["trtllm"] == pytest.approx(5552e-6, rel=0.1)
+
+
+def test_the_mla_of_vllm_is_tensorrt_llm_s_elsewhere() -> None:
+    latent = replace(attention("decode"), latent=True)
+    for name in ("H100-SXM-80GB", "B200-SXM-180GB", "GB300-279GB"):
+        assert nearest(read_profile(name).decode, latent, "vllm").kernels == "trtllm"
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from typing import Any
 
 from shardwright.audit.commands.audit import audit_command
 from shardwright.audit.commands.record import CommandAudit
-from shardwright.audit.commands.surroundings import node_gpus
 from shardwright.cli.inputs import TARGET_OPTIONS, WORKLOAD_OPTIONS
 from shardwright.engine.commands.script import MAX_CHARACTERS
 from shardwright.errors import InputError
+from shardwright.plan.deployment import stated_profile
 from shardwright.plan.yamlfile import YamlFile
 
 DEPLOYMENT_FILES = (".yaml", ".yml", ".json")
@@ -60,7 +60,7 @@ def audit_of_command(
 
 
 def _surroundings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a deployment file with the options over them."""
+    """The fields of a deployment file with the options over them, a profile of theirs as read."""
     found = dict(values)
     cluster = {name: given[name] for name in ("gpu", "gpus", "gpus_per_node") if name in given}
     for name in ("gpus", "gpus_per_node"):
@@ -71,8 +71,7 @@ def _surroundings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
         kept = {k: v for k, v in old.items() if k != "nodes"} if isinstance(old, dict) else {}
         found["cluster"] = kept | cluster
     elif isinstance(found.get("cluster"), dict):
-        usual = node_gpus(found["cluster"].get("gpu"))
-        found["cluster"] = {"nodes": 1, "gpus_per_node": usual, **found["cluster"]}
+        found["cluster"] = {"nodes": 1, **found["cluster"]}
     for section, options in (("workload", WORKLOAD_OPTIONS), ("targets", TARGET_OPTIONS)):
         own = {name: given[name] for flag, _ in options if (name := flag[2:].replace("-", "_")) in given}
         before = found.get(section) or {}
@@ -82,6 +81,8 @@ def _surroundings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     for name in ("model", "objective"):
         if name in given:
             found[name] = given[name]
+    if "profile" in given:
+        found["profile"] = stated_profile(given["profile"])
     if "reserve" in given:
         found["reserve"] = {"gpus": given["reserve"]}
     return found

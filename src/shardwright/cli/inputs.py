@@ -11,7 +11,7 @@ from shardwright.cluster.stated import AUTO
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
-from shardwright.plan.deployment import Deployment, Objective, read_deployment, resolve
+from shardwright.plan.deployment import Deployment, Objective, read_deployment, resolve, stated_profile
 from shardwright.plan.file import PLAN_FILE, read_plan
 from shardwright.plan.strategy import resolve_layout
 from shardwright.search.search import search
@@ -62,7 +62,7 @@ def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
     """The deployment of a file, of a plan, or of options; options override what a file says."""
     given = {name: value for name, value in options.items() if value is not None}
     if "profile" in given:  # a path in a file is relative to the file, an option's to where the user stands
-        given["profile"] = str(Path(given["profile"]).absolute())
+        given["profile"] = stated_profile(given["profile"])
     if path is not None and (path.is_dir() or path.name == PLAN_FILE):
         _only(given, ("layout",), "a plan")
         plan = read_plan(path)
@@ -116,7 +116,8 @@ def _cluster(given: dict[str, Any]) -> dict[str, Any]:
     if given["gpu"] == AUTO:
         per_node = given.get("gpus_per_node", num_gpus)
     else:
-        per_node = given.get("gpus_per_node") or find_device(given["gpu"], field="--gpu").node_gpus
+        own = given["profile"].gpu if "profile" in given else None
+        per_node = given.get("gpus_per_node") or find_device(given["gpu"], field="--gpu", own=own).node_gpus
     if num_gpus > per_node and num_gpus % per_node:
         raise InputError("--gpus", num_gpus, f"up to {per_node}, or whole nodes of {per_node}")
     return {**stated, "nodes": -(-num_gpus // per_node), "gpus_per_node": min(num_gpus, per_node)}

@@ -1,5 +1,6 @@
 """shardwright calibrate --device: the operators of this machine, measured and fitted."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from shardwright.calibrate.calibration import Calibration
 from shardwright.calibrate.listing import rows_text
 from shardwright.calibrate.own import own_profile
 from shardwright.cli.output import print_result
-from shardwright.cost.profile import profile_text
+from shardwright.cluster.catalog import find_device
+from shardwright.cost.profile import Profile, profile_text
 from shardwright.errors import EnvironmentLacksError, InputError
 from shardwright.model.dtype import Dtype
 from shardwright.plan.file import write_text
@@ -33,7 +35,7 @@ def calibrate_own(
     rows: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure, fit and print; then write the profile and, where asked for, its rows.
+    """Measure and fit; write the profile and, where asked for, its rows; print, and how to plan with it.
 
     Raises InputError for a time or a number of processes out of bounds; EnvironmentLacksError without torch
     or the device.
@@ -60,6 +62,19 @@ def calibrate_own(
         if path is not None:
             click.echo(f"wrote {write_text(path, text)}", err=True)
     print_result(Calibration(outcomes=outcomes), print_calibration, as_json=as_json)
+    if output is not None:
+        click.echo(f"plan with it: {planning(profile, output)}", err=True)
+
+
+def planning(profile: Profile, file: Path) -> str:
+    """The command that plans with a profile in a file, for as many GPUs as a node has.
+
+    A device of one's own is for any engine: which ones run on it is not known.
+    """
+    own = profile.hardware is not None
+    num_gpus = find_device(profile.device, own=profile.gpu).node_gpus
+    words = ["shardwright", "plan", "--model", "MODEL", "--gpu", profile.device, "--gpus", str(num_gpus)]
+    return shlex.join([*words, *(["--engine", "any"] if own else []), "--profile", str(file)])
 
 
 @contextmanager

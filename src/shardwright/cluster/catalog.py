@@ -10,6 +10,7 @@ import yaml
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import NOT_STATED, Device, Link
 from shardwright.cluster.names import plain_name, resolve_name
+from shardwright.cluster.own import OwnGpu
 from shardwright.errors import InputError
 from shardwright.record import Record, validated
 from shardwright.units import parse_bytes
@@ -41,17 +42,25 @@ def link_names() -> tuple[str, ...]:
     return tuple(link.name for link in _catalog().links)
 
 
-def find_device(name: str, *, field: str = "cluster.gpu") -> Device:
+def find_device(name: str, *, field: str = "cluster.gpu", own: OwnGpu | None = None) -> Device:
     """The device of this name; case, spaces and hyphens do not count, and a part that fits one is enough.
 
-    Raises InputError, with the names that come near, when none or several fit.
+    own: known too, where it has a data sheet. Raises InputError, with the names that come near, when none or
+    several fit.
 
     >>> find_device("h100").name
     'H100-SXM-80GB'
     """
     meant = {plain_name(short): row for short, row in _catalog().meant.items()}
-    known = device_names()
-    return _catalog().devices[known.index(meant.get(plain_name(name)) or resolve_name(name, known, field))]
+    measured = own.device if own is not None else None
+    devices = {device.name: device for device in (*_catalog().devices, *([measured] if measured else []))}
+    try:
+        return devices[meant.get(plain_name(name)) or resolve_name(name, tuple(devices), field)]
+    except InputError:
+        if own is None or own.device is not None:
+            raise
+        allowed = f"a GPU of the catalog, or fields of your own: the profile of {own.name} states no hardware"
+        raise InputError(field, name, allowed) from None
 
 
 def find_link(name: str, *, field: str = "cluster.scale_out") -> Link:
@@ -81,14 +90,14 @@ def build_cluster(
     gpu: str | Mapping[str, Any] | Device,
     nodes: int,
     gpus_per_node: int | None = None,
-    scale_up: str | Mapping[str, Any] | None = None,
+    scale_up: str | Mapping[str, Any] | Link | None = None,
     scale_out: str | Mapping[str, Any] | None = None,
     scale_up_gpus: int | None = None,
     oversubscription: float = 1.0,
 ) -> tuple[Cluster, tuple[str, ...]]:
     """A cluster, and a sentence for each fact that was assumed.
 
-    gpu, scale_up and scale_out are names, or the fields of Device and Link: a device of one's own needs
+    gpu, scale_up and scale_out are names, or values or fields of Device and Link: a device of one's own needs
     name, memory_bytes (a number, or text such as '64 GB'), memory_bandwidth_bytes_per_s, peak_flops,
     num_sms, and scale_up_link where scale_up is not given; a link bandwidth_bytes_per_s and latency_s.
     gpus_per_node is the device's as sold where it is None. scale_up_gpus: GPUs of one scale-up domain, a
@@ -155,8 +164,8 @@ def _assumed_node(cluster: Cluster, stated: object) -> tuple[str, ...]:
         return ()
     joined = f"The {cluster.gpus_per_node} GPUs of a node are joined by {up.name}"
     if device.scale_up_gpus > 1:
-        sold = f"{device.name} is sold with {device.scale_up_gpus} to a node"
-        return (f"{joined} at its full rate, though {sold}.",)
+        known = f"{device.name} is known with {device.scale_up_gpus} to a node"
+        return (f"{joined} at its full rate, though {known}.",)
     if stated is not None:
         return ()
     rate = f"{up.bandwidth_bytes_per_s / 1e9:g} GB/s"
@@ -177,9 +186,11 @@ def _own(fields: Mapping[str, Any], scale_up: Link | None) -> Device:
     return validated(Device, stated, field="cluster.gpu")
 
 
-def _link(stated: str | Mapping[str, Any], kind: str, field: str) -> Link:
+def _link(stated: str | Mapping[str, Any] | Link, kind: str, field: str) -> Link:
     """A link by name, or of one's own, that serves as `kind`."""
-    if isinstance(stated, str):
+    if isinstance(stated, Link):
+        link = stated
+    elif isinstance(stated, str):
         link = find_link(stated, field=field)
     elif not isinstance(stated, Mapping):
         raise InputError(field, stated, "a name, or the fields of a link")

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shardwright.cluster.catalog import build_cluster
+from shardwright.cluster.catalog import build_cluster, find_device
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.hosts import Host, parse_hosts, read_hosts
+from shardwright.cluster.own import OwnGpu, own_in_words
 from shardwright.errors import InputError
 from shardwright.record import Count, Record, validated
 
@@ -35,10 +36,14 @@ class ClusterFields(Record):
 
 
 def stated_cluster(
-    given: Any, folder: Path = Path(), machine: "Callable[[], Machine] | None" = None
+    given: Any,
+    folder: Path = Path(),
+    machine: "Callable[[], Machine] | None" = None,
+    own: OwnGpu | None = None,
 ) -> tuple[Cluster, tuple[str, ...]]:
     """The cluster, and a sentence for each fact found or assumed; host files are relative to `folder`.
 
+    own: a GPU that is known by its name beside the catalog's, joined by its link where none is stated.
     Raises InputError, and EnvironmentLacksError where this machine is to be read and shows no GPU.
     """
     if given == AUTO:
@@ -59,6 +64,11 @@ def stated_cluster(
             raise InputError("cluster.gpus_per_node", per_node, allowed)
         per_node = per_node or here.num_gpus
         gpu, scale_up, found = here.device, scale_up or here.scale_up, here.found
+    elif isinstance(gpu, str):
+        gpu = find_device(gpu, own=own)
+        if own is not None and gpu == own.device:
+            link = own.scale_up if scale_up is None else None
+            scale_up, found = link or scale_up, (own_in_words(gpu, link),)
     cluster, assumed = build_cluster(
         gpu=gpu,
         nodes=nodes,

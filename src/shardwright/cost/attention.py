@@ -20,6 +20,11 @@ STAND_INS: tuple[Kernels, ...] = ("trtllm", "vllm", "sglang", "torch")
 by FlashInfer on Blackwell, and keeps fp8 KV narrow on Hopper (FlashMLA) as TensorRT-LLM does, while SGLang
 0.5.14 took four times as long over fp8 as over bf16 (aiconfigurator-core 0.12.0, generation_mla)."""
 
+TRITON = "triton"
+"""Where SGLang runs MLA by Triton (L40S, RTX PRO 6000), vLLM does too: kernel_source TRITON_MLA of
+mla_generation_module, aiconfigurator-core 0.12.0. TensorRT-LLM's kernel takes 17 to 52 times as long there
+over one sequence of 65,535 tokens (generation_mla, RTX PRO 6000, 128 and 2 heads)."""
+
 
 def attention_seconds(operation: Attention, device: Device, profile: Profile, kernels: Kernels) -> Size:
     """By the law of the phase for the format that the KV is stored in."""
@@ -42,9 +47,9 @@ def nearest(laws: Iterable[L], operation: Attention, kernels: Kernels) -> L:
     MLA has kernels of its own.
     """
 
-    def distance(law: L) -> tuple[float, int]:
+    def distance(law: L) -> tuple[float, bool, int]:
         steps = min(abs(log2(float(operation.head_dim) / measured)) for measured in law.head_dims)
-        return steps, STAND_INS.index(law.kernels)
+        return steps, operation.latent and law.kernel != TRITON, STAND_INS.index(law.kernels)
 
     alike = [law for law in laws if law.latent == operation.latent]
     return choose(sorted(alike, key=distance), kernels, formats_of(operation.kv_dtype, in_blocks=False))

@@ -10,6 +10,7 @@ from typing import Literal
 import yaml
 
 from shardwright.cluster.device import Device, Link
+from shardwright.cluster.own import OwnGpu
 from shardwright.cost.collectives import CollectiveLaw
 from shardwright.cost.decode import DecodeLaw
 from shardwright.cost.exchange import ExchangeLaw
@@ -47,6 +48,11 @@ class Profile(Record):
     decode: tuple[DecodeLaw, ...] = ()
     prefill: tuple[PrefillLaw, ...] = ()
     small: tuple[SmallLaw, ...] = ()
+
+    @property
+    def gpu(self) -> OwnGpu:
+        """The device as a GPU that can be asked for by name."""
+        return OwnGpu(name=self.device, device=self.hardware, scale_up=self.scale_up)
 
 
 EVERY_DEVICE_NEEDS = ("gemm", "batched_gemm", "decode", "prefill", "experts", "collectives")

@@ -88,7 +88,7 @@ class _DeploymentFields(Record):
     engine: str = "vllm"
     layout: str | None = Field(default=None, max_length=200)
     claims: Claims | None = None
-    profile: str | None = Field(default=None, max_length=4096)
+    profile: Any = None
     assumptions: tuple[str, ...] = ()
 
 
@@ -112,11 +112,16 @@ def resolve(
 ) -> Deployment:
     """A deployment from plain values; paths of folders, profiles and host files are relative to `folder`.
 
+    A profile may have been read already. The GPU that it states is known by its name.
     Raises InputError, and EnvironmentLacksError where the cluster is this machine and shows no GPU.
     """
     fields = validated(_DeploymentFields, dict(values))
     model, model_notes = _prefixed("model", lambda: _model(fields.model, folder))
-    cluster, cluster_notes = _prefixed("cluster", lambda: stated_cluster(fields.cluster, folder))
+    profile = stated_profile(fields.profile, folder)
+    own = profile.gpu if profile is not None else None
+    cluster, cluster_notes = _prefixed("cluster", lambda: stated_cluster(fields.cluster, folder, own=own))
+    if profile is not None and profile.device != cluster.device.name:
+        raise InputError("profile", profile.device, f"a profile of {cluster.device.name}, the cluster's GPU")
     workload, workload_notes = _workload(fields.workload, model)
     engine = fields.engine
     if engine != ANY_ENGINE:
@@ -139,17 +144,18 @@ def resolve(
         engine=engine,
         layout=fields.layout,
         claims=fields.claims,
-        profile=_profile(folder / fields.profile, cluster) if fields.profile is not None else None,
+        profile=profile,
         assumptions=tuple(notes),
     )
 
 
-def _profile(path: Path, cluster: Cluster) -> Profile:
-    profile = profile_file(path)
-    if profile.device != cluster.device.name:
-        allowed = f"a profile of {cluster.device.name}, the cluster's GPU"
-        raise InputError("profile", profile.device, allowed, where=str(path))
-    return profile
+def stated_profile(given: object, folder: Path = Path()) -> Profile | None:
+    """A profile as it was read, or of a file below `folder`; None where none is stated. Raises InputError."""
+    if given is None or isinstance(given, Profile):
+        return given
+    if not isinstance(given, str) or "\0" in given:
+        raise InputError("profile", given, "a file that `shardwright calibrate -o` wrote")
+    return profile_file(folder / given)
 
 
 def _prefixed(field: str, build: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ from typing import Any
 
 from shardwright.cluster.catalog import find_device
 from shardwright.cluster.stated import AUTO
+from shardwright.cost.profile import Profile
 from shardwright.engine.commands.reading import Arguments
 from shardwright.engine.commands.server import Server
 from shardwright.engine.tuning import Tuning
@@ -14,17 +15,10 @@ from shardwright.layout.layout import Layout
 from shardwright.model.catalog import find_model
 from shardwright.model.dtype import BITS, Dtype
 from shardwright.model.spec import ModelSpec
-from shardwright.plan.deployment import Deployment, resolve
+from shardwright.plan.deployment import Deployment, resolve, stated_profile
 
 GPUS_PER_NODE = 8
 """Of a device of one's own, which says nothing of its nodes."""
-
-
-def node_gpus(gpu: object) -> int:
-    """GPUs of a node as the device is sold. Raises InputError for a name that is not known."""
-    return (
-        find_device(gpu, field="--gpu").node_gpus if isinstance(gpu, str) and gpu != AUTO else GPUS_PER_NODE
-    )
 
 
 def model_of(arguments: Arguments, surroundings: Mapping[str, Any], folder: Path) -> ModelSpec:
@@ -69,7 +63,8 @@ def deployment_around(
     folder: Path,
 ) -> Deployment:
     """The deployment that the command runs in, its load still open. Raises InputError."""
-    cluster, notes = _cluster(arguments, layout, surroundings)
+    profile = stated_profile(surroundings.get("profile"), folder)
+    cluster, notes = _cluster(arguments, layout, surroundings, profile)
     values = {
         **{
             name: value for name, value in surroundings.items() if name in ("targets", "objective", "reserve")
@@ -78,6 +73,7 @@ def deployment_around(
         "model": model.model_dump(),
         "cluster": cluster,
         "engine": server.engine,
+        "profile": profile,
         "workload": {"batch": 1, "input_tokens": 1, "output_tokens": 1, "max_model_len": 2},
         "assumptions": surroundings.get("assumptions") or (),
     }
@@ -98,7 +94,7 @@ def deployment_around(
 
 
 def _cluster(
-    arguments: Arguments, layout: Layout, surroundings: Mapping[str, Any]
+    arguments: Arguments, layout: Layout, surroundings: Mapping[str, Any], profile: Profile | None
 ) -> tuple[dict[str, Any], list[str]]:
     """Where it runs: as stated, else as many GPUs as the layout takes, on whole nodes."""
     given = surroundings.get("cluster")
@@ -114,7 +110,7 @@ def _cluster(
     stated = given.get("gpus")
     wanted = stated or layout.num_gpus
     nodes = arguments.settings.get("nodes", 1)
-    per_node = given.get("gpus_per_node") or min(wanted, node_gpus(given["gpu"]))
+    per_node = given.get("gpus_per_node") or min(wanted, _node_gpus(given["gpu"], profile))
     if isinstance(nodes, int) and nodes > 1 and "gpus_per_node" not in given and wanted % nodes == 0:
         per_node = wanted // nodes
     nodes = -(-wanted // per_node)
@@ -124,3 +120,10 @@ def _cluster(
     own = {key: value for key, value in given.items() if key not in ("gpus", "nodes", "gpus_per_node")}
     note = [] if stated else [f"cluster: {nodes} x {per_node} GPUs, what the command takes: none stated"]
     return {**own, "nodes": nodes, "gpus_per_node": per_node}, note
+
+
+def _node_gpus(gpu: object, profile: Profile | None) -> int:
+    """GPUs of a node as the device is sold, or as it was measured. Raises InputError for an unknown name."""
+    if not isinstance(gpu, str) or gpu == AUTO:
+        return GPUS_PER_NODE
+    return find_device(gpu, field="--gpu", own=profile.gpu if profile is not None else None).node_gpus
