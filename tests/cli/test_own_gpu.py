@@ -129,6 +129,8 @@ def test_a_plan_of_it_can_be_read_without_the_profile(tmp_path: Path) -> None:
     profile = written(tmp_path)
     asked = ("--gpu", "Wafer-1", "--gpus", "4", "--profile", profile, "-o", str(tmp_path / "plan"))
     assert shardwright("plan", *MODEL, *asked).status == 0
+    beside = shardwright("explain", str(tmp_path / "plan"), "--profile", profile)
+    assert (beside.status, f"--profile: '{profile}' is not allowed" in beside.err) == (2, True)
     Path(profile).unlink()
     done = shardwright("explain", str(tmp_path / "plan"))
     assert done.status == 0, done.err

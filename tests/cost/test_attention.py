@@ -292,7 +292,7 @@ def test_mla_is_served_by_its_own_laws() -> None:
 
 
 def test_the_mla_of_vllm_is_sglang_s_where_that_is_triton_s() -> None:
-    """One sequence of 65,535 tokens, 2 heads, RTX PRO 6000, aiconfigurator-core 0.12.0: the whole block of vLLM
+    """One sequence of 65,535 tokens, 2 heads, RTX PRO 6000, aiconfigurator-core 0.12.0: a whole block of vLLM
     takes 133 us (mla_generation_module), TensorRT-LLM's attention alone 5,552 us (generation_mla)."""
     device, profile = find_device("RTX-PRO-6000-96GB"), read_profile("RTX-PRO-6000-96GB")
     row = attention("decode", heads=2, kv_heads=1, context=65535)

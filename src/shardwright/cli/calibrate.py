@@ -8,6 +8,7 @@ from shardwright.calibrate.calibration import Calibration, Outcome, carry_profil
 from shardwright.calibrate.tables import gpu_folders
 from shardwright.cli.output import print_result
 from shardwright.cli.own import MINUTES, calibrate_own
+from shardwright.cli.serving import calibrate_serving
 from shardwright.cluster.catalog import find_device
 from shardwright.cost.profile import Profile, profile_for, profile_text
 from shardwright.errors import InputError
@@ -20,8 +21,8 @@ from shardwright.report.terminal import print_calibration
 @click.option(
     "--from",
     "tables",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="folder of measured operator tables: of one GPU, or of several",
+    type=click.Path(path_type=Path, exists=True),
+    help="folder of measured operator tables; or CSV file with measured rows of your own servers",
 )
 @click.option("--gpu", multiple=True, help="only this device (catalog name); may be repeated")
 @click.option("--carry", help="fit nothing: hold this device's shipped profile against the tables")
@@ -57,7 +58,9 @@ def command(
 ) -> None:
     """Fit a profile of each GPU that the tables in --from cover, or of this machine (--device).
 
-    Each law is scored on shapes that its fit never saw; plan uses a profile by --profile FILE.
+    Each law is scored on shapes that its fit never saw; plan uses a profile by --profile FILE. Of a CSV file
+    with three to ten rows of your own servers: what they add, scored on each row left out; plan uses that by
+    --serving FILE.
     """
     for_tables = {"--gpu": gpu, "--carry": carry, "--source": source, "--date": date}
     for_machine = {"--minutes": minutes, "--processes": processes, "--dtype": dtypes, "--rows": rows}
@@ -79,6 +82,12 @@ def command(
         )
         return
     assert tables is not None
+    if tables.is_file():
+        for flag, value in (*for_tables.items(),):
+            if value:
+                raise InputError(flag, value, "nothing beside rows in a file")
+        calibrate_serving(tables, output, as_json=as_json)
+        return
     print_result(_fitted(tables, gpu, carry, source, date, output), print_calibration, as_json=as_json)
 
 

@@ -11,7 +11,14 @@ from shardwright.cluster.stated import AUTO
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
-from shardwright.plan.deployment import Deployment, Objective, read_deployment, resolve, stated_profile
+from shardwright.plan.deployment import (
+    Deployment,
+    Objective,
+    read_deployment,
+    resolve,
+    stated_profile,
+    stated_serving,
+)
 from shardwright.plan.file import PLAN_FILE, read_plan
 from shardwright.plan.strategy import resolve_layout
 from shardwright.search.search import search
@@ -43,6 +50,7 @@ CLUSTER_OPTIONS = (
     ("--layout", str, "use this layout: canonical, or as people write it"),
     ("--reserve", int, "GPUs to keep spare"),
     ("--profile", str, "file of `calibrate -o`: what these GPUs were measured to do"),
+    ("--serving", str, "file of `calibrate --from ROWS.csv -o`: what one's own servers were measured to do"),
 )
 
 
@@ -61,14 +69,16 @@ def deployment_options(function: F) -> F:
 def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
     """The deployment of a file, of a plan, or of options; options override what a file says."""
     given = {name: value for name, value in options.items() if value is not None}
-    if "profile" in given:  # a path in a file is relative to the file, an option's to where the user stands
-        given["profile"] = stated_profile(given["profile"])
     if path is not None and (path.is_dir() or path.name == PLAN_FILE):
         _only(given, ("layout",), "a plan")
         plan = read_plan(path)
         return plan.deployment.model_copy(update={"layout": plan.pools[0].layout, **given})
+    # A path in a file is relative to the file, an option's to where the user stands.
+    for name, read in (("profile", stated_profile), ("serving", stated_serving)):
+        if name in given:
+            given[name] = read(given[name])
     if path is not None:
-        _only(given, ("layout", "objective", "engine", "profile"), "a deployment file")
+        _only(given, ("layout", "objective", "engine", "profile", "serving"), "a deployment file")
         return read_deployment(path, overrides=given)
     counted = given.get("gpu") == AUTO or "hosts" in given
     for needed in ("model", "gpu", *(() if counted else ("gpus",))):
@@ -142,9 +152,8 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
         "workload": section(WORKLOAD_OPTIONS),
         "targets": section(TARGET_OPTIONS),
     }
-    values.update(
-        {name: given[name] for name in ("engine", "objective", "layout", "profile") if name in given}
-    )
+    as_given = ("engine", "objective", "layout", "profile", "serving")
+    values.update({name: given[name] for name in as_given if name in given})
     if "reserve" in given:
         values["reserve"] = {"gpus": given["reserve"]}
     return values

@@ -13,6 +13,7 @@ from pydantic import Field
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.stated import stated_cluster
 from shardwright.cost.profile import Profile, profile_file
+from shardwright.cost.software import ServingProfile, serving_file
 from shardwright.engine.catalog import find_engine
 from shardwright.engine.tuning import Tuning
 from shardwright.errors import InputError
@@ -54,6 +55,8 @@ class Deployment(Record):
     claims: Claims | None = None
     profile: Profile | None = None
     """What the GPUs were measured to do; None: what is shipped for them."""
+    serving: ServingProfile | None = None
+    """What serving engines were measured to add; None: what is shipped."""
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -89,6 +92,7 @@ class _DeploymentFields(Record):
     layout: str | None = Field(default=None, max_length=200)
     claims: Claims | None = None
     profile: Any = None
+    serving: Any = None
     assumptions: tuple[str, ...] = ()
 
 
@@ -145,6 +149,7 @@ def resolve(
         layout=fields.layout,
         claims=fields.claims,
         profile=profile,
+        serving=stated_serving(fields.serving, folder),
         assumptions=tuple(notes),
     )
 
@@ -156,6 +161,15 @@ def stated_profile(given: object, folder: Path = Path()) -> Profile | None:
     if not isinstance(given, str) or "\0" in given:
         raise InputError("profile", given, "a file that `shardwright calibrate -o` wrote")
     return profile_file(folder / given)
+
+
+def stated_serving(given: object, folder: Path = Path()) -> ServingProfile | None:
+    """A serving profile as it was read, or of a file below `folder`. Raises InputError."""
+    if given is None or isinstance(given, ServingProfile):
+        return given
+    if not isinstance(given, str) or "\0" in given:
+        raise InputError("serving", given, "a file that `shardwright calibrate --from ROWS.csv -o` wrote")
+    return serving_file(folder / given)
 
 
 def _prefixed(field: str, build: Callable[[], T]) -> T:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shardwright.audit.commands.record import CommandAudit
     from shardwright.audit.record import Audit
     from shardwright.calibrate.calibration import Calibration
+    from shardwright.calibrate.measured.own import OwnCalibration
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
     from shardwright.search.explain import Explanation
@@ -94,6 +95,13 @@ def print_calibration(found: "Calibration", console: Console) -> None:
     from shardwright.report.calibration_document import calibration_document  # noqa: PLC0415
 
     print_document(calibration_document(found), console)
+
+
+def print_own_serving(found: "OwnCalibration", console: Console) -> None:
+    """How near rows of one's own are, before and after, as wide as the console."""
+    from shardwright.report.own_serving_document import own_serving_document  # noqa: PLC0415
+
+    print_document(own_serving_document(found), console)
 
 
 def print_simulation(found: "Simulation", console: Console) -> None:

@@ -1,7 +1,15 @@
 """The engine that a deployment is priced for."""
 
 from shardwright.cost.host import Host
-from shardwright.cost.software import Pace, Software, host_of, pace_of, shipped_serving, software_for
+from shardwright.cost.software import (
+    Pace,
+    ServingProfile,
+    Software,
+    host_of,
+    pace_of,
+    shipped_serving,
+    software_for,
+)
 from shardwright.engine.catalog import ENGINES, find_engine
 from shardwright.engine.engine import Engine, breaches
 from shardwright.engine.tuning import tuned
@@ -24,9 +32,14 @@ def host_for(deployment: Deployment) -> Host:
     return host_of(software, pace, deployment.model.num_layers)
 
 
+def serving_of(deployment: Deployment) -> ServingProfile:
+    """What is known of measured serving: the deployment's own, or what is shipped."""
+    return deployment.serving or shipped_serving()
+
+
 def measured_as(deployment: Deployment) -> tuple[Software, Pace]:
     """What stands for the deployment's engine and devices in the profile of measured serving."""
-    measured, engine = shipped_serving(), engine_of(deployment)
+    measured, engine = serving_of(deployment), engine_of(deployment)
     software = software_for(measured, engine.name, version=engine.version)
     return software, pace_of(measured, deployment.cluster.device, software)
 

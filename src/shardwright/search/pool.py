@@ -8,7 +8,7 @@ from shardwright.cost.clock import Range, program_range
 from shardwright.cost.interval import Reach, client_reach, reach_of
 from shardwright.cost.memory import RankMemory
 from shardwright.cost.price import wires_of
-from shardwright.cost.software import Metric, shipped_serving, spread_of
+from shardwright.cost.software import Metric, spread_of
 from shardwright.cost.stages import stages
 from shardwright.cost.step import Seconds
 from shardwright.engine.engine import engine_grid
@@ -17,7 +17,7 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
-from shardwright.search.engine import engine_of, measured_as, starter_of
+from shardwright.search.engine import engine_of, measured_as, serving_of, starter_of
 from shardwright.search.timing import Timing, forms_of, stage_layers
 from shardwright.steps.load import decode_load
 from shardwright.steps.operation import COMMUNICATION, Operation
@@ -95,7 +95,7 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
 
 def _client(deployment: Deployment, layout: Layout, metric: Metric) -> Reach:
     """How far a client may be from what is predicted."""
-    measured, cluster = shipped_serving(), deployment.cluster
+    measured, cluster = serving_of(deployment), deployment.cluster
     spread = spread_of(measured, metric, *measured_as(deployment))
     return client_reach(cluster, layout.gpus_per_copy, layout.pp, spread, measured.source)
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from shardwright.cost.profile import profile_for
-from shardwright.cost.software import shipped_serving
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
-from shardwright.search.engine import engine_of, host_for, measured_as
+from shardwright.search.engine import engine_of, host_for, measured_as, serving_of
 from shardwright.search.timing import forms_of, stage_layers, time_layout
 from shardwright.serving.outcome import Outcome, outcome_of
 from shardwright.serving.requests import Requests, closed_loop, open_loop, static_batch
@@ -21,7 +20,7 @@ def simulate_layout(deployment: Deployment, layout: Layout, load: Load) -> Simul
     """What clients of the layout see of the load. Raises InputError where it has no room for a request."""
     server = server_of(deployment, layout, load)
     outcome = outcome_of(simulate(server, requests_of(load)), deployment.targets)
-    engine, profile = engine_of(deployment), shipped_serving()
+    engine, profile = engine_of(deployment), serving_of(deployment)
     own, distance = profile_for(deployment.cluster.device)
     if deployment.profile is not None:
         own, distance = deployment.profile, "measured"
