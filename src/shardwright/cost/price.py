@@ -139,13 +139,30 @@ def prefills_of(
     forms: Forms | None = None,
     profile: Profile | None = None,
 ) -> tuple[Prefill, Prefill]:
-    """(lone, full) of Price: they depend neither on the copies nor on the load."""
+    """(lone, full) of Price: they depend neither on the copies nor on the load.
+
+    Prompts longer than a step takes are run in equal chunks, each against the mean context. Both are priced
+    at once, one first dim over the two: what precedes the experts is the same.
+    """
     forms = forms or Forms(exchange=engine.exchange)
     wires = wires_of(engine, cluster, degrees, profile)
     chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
+    busy_ranks = np.stack(np.broadcast_arrays(1, degrees.dp))
+    chunk_tokens = workload.input_tokens / chunks
+    load = routed_load(
+        "prefill",
+        model=model,
+        degrees=degrees,
+        sequences=1,
+        query_tokens=chunk_tokens,
+        context=(workload.input_tokens + chunk_tokens) / 2,
+        routing=workload.routing,
+        busy_ranks=busy_ranks,
+    )
+    both = step_cost(model, degrees, layers, load, 1, wires, forms)
     lone, full = (
-        _prefill(model, workload, degrees, layers, wires, forms, chunks=chunks, busy_ranks=busy)
-        for busy in (1, degrees.dp)
+        Prefill(cost=cost, pass_s=chunks * cost.pass_s, busy_s=chunks * cost.slowest_stage_s)
+        for cost in both.split(busy_ranks.shape)
     )
     return lone, full
 
@@ -228,33 +245,6 @@ def _served(
 def _with_host(prefill_s: Size, host: Host) -> Size:
     """A step with a prompt, of which the devices' part takes `prefill_s`, as an engine runs it."""
     return np.maximum(prefill_s * host.prefill + host.step_s + host.prefill_s, host.least_prefill_s)
-
-
-def _prefill(
-    model: ModelSpec,
-    workload: Workload,
-    degrees: Degrees,
-    layers: Layers,
-    wires: Wires,
-    forms: Forms,
-    *,
-    chunks: int,
-    busy_ranks: Size,
-) -> Prefill:
-    """Prompts longer than a step takes are run in equal chunks, each against the mean context."""
-    chunk_tokens = workload.input_tokens / chunks
-    load = routed_load(
-        "prefill",
-        model=model,
-        degrees=degrees,
-        sequences=1,
-        query_tokens=chunk_tokens,
-        context=(workload.input_tokens + chunk_tokens) / 2,
-        routing=workload.routing,
-        busy_ranks=busy_ranks,
-    )
-    cost = step_cost(model, degrees, layers, load, 1, wires, forms)
-    return Prefill(cost=cost, pass_s=chunks * cost.pass_s, busy_s=chunks * cost.slowest_stage_s)
 
 
 FIXED_POINT_ROUNDS = 12

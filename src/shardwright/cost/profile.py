@@ -25,7 +25,7 @@ from shardwright.record import Record, validated
 PROFILES = files("shardwright.cost").joinpath("profiles")
 
 
-class Profile(Record):
+class Profile(Record, defer_build=False):
     """The laws of one device, and where they come from.
 
     device: whose tables were fitted. tool: that fitted them. licence: of the source. hardware, scale_up: the

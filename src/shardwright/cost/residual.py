@@ -58,9 +58,10 @@ class Residual(Record):
 def corners(
     features: list[NDArray[np.float64]], knots: tuple[NDArray[np.float64], ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The 2^axes knots around each point, as places in the flat table, and how much each of them counts.
+    """The knots around each point, as places in the flat table, and how much each of them counts.
 
-    Both have one first dim over the corners, then the shape of the features.
+    Both have one first dim over the corners, then the shape of the features. There are two corners an axis;
+    one where all points stand on knots, as degrees of parallelism and sizes of a model mostly do.
     """
     num_dims = max(feature.ndim for feature in features)
     places = np.zeros((1,) * (num_dims + 1), dtype=np.int64)
@@ -70,6 +71,10 @@ def corners(
         left = np.clip(np.searchsorted(at, value, side="right") - 1, 0, len(at) - 2)
         share = (value - at[left]) / (at[left + 1] - at[left])
         place = places * len(at) + left
-        places = np.concatenate((place, place + 1))
-        weights = np.concatenate((weights * (1 - share), weights * share))
+        on_right = share == 1
+        if (on_right | (share == 0)).all():
+            places = place + on_right
+        else:
+            places = np.concatenate((place, place + 1))
+            weights = np.concatenate((weights * (1 - share), weights * share))
     return places, weights

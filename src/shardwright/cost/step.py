@@ -9,11 +9,12 @@ Overlapped, a GPU computes for one micro-batch while another's rows are on their
 faster than max(sum of stage times, m x busiest engine of any GPU). What one reaches, dag/ plays.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardwright.cost.clock import operation_seconds
 from shardwright.cost.stages import Layers, kinds
@@ -53,6 +54,25 @@ class StepCost:
     def communication_fraction(self) -> Size:
         """Exposed communication as a share of a pass; nothing overlaps in a serial program."""
         return sum(self.families[f] for f in self.families if f in COMMUNICATION) / self.pass_s
+
+    def split(self, shape: tuple[int, ...]) -> Iterator["StepCost"]:
+        """The steps along the first dim of `shape`, which holds for every figure that is not alike in all."""
+
+        def along(figure: Size) -> NDArray[Any]:
+            return np.broadcast_to(np.asarray(figure), shape)
+
+        seconds = (self.pass_s, self.slowest_stage_s, self.cycle_s, self.floor_s)
+        families = {family: along(figure) for family, figure in self.families.items()}
+        for place, (pass_s, slowest_stage_s, cycle_s, floor_s) in enumerate(
+            zip(*map(along, seconds), strict=True)
+        ):
+            yield StepCost(
+                pass_s=pass_s,
+                slowest_stage_s=slowest_stage_s,
+                cycle_s=cycle_s,
+                floor_s=floor_s,
+                families={family: figures[place] for family, figures in families.items()},
+            )
 
 
 def program_seconds(operations: Iterable[Operation], wires: Wires) -> Seconds:

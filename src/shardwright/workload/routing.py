@@ -221,5 +221,7 @@ def _classes(mean: Floats) -> tuple[NDArray[np.intp], Floats]:
     columns = mean.reshape(-1, mean.shape[-1]).round(9)
     if (columns == columns[:, :1]).all():  # to sort them takes longer than all else
         return np.zeros(1, dtype=np.intp), np.array([float(mean.shape[-1])])
-    _, first, copies = np.unique(columns, axis=1, return_index=True, return_counts=True)
-    return first, copies.astype(np.float64)
+    order = np.lexsort(columns[::-1])
+    is_new = np.append(True, (np.diff(columns[:, order]) != 0).any(axis=0))
+    copies = np.diff(np.flatnonzero(is_new), append=len(order))
+    return order[is_new], copies.astype(np.float64)
