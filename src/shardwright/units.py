@@ -5,6 +5,7 @@ Inside the program all is SI: bytes, seconds, FLOP. GB is 10^9 bytes, GiB is 2^3
 
 import re
 from collections.abc import Iterable
+from math import erf, inf, log, sqrt
 
 from shardwright.errors import InputError
 from shardwright.record import Record
@@ -61,6 +62,10 @@ def _digits(value: float) -> str:
     return f"{value:.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
 
 
+QUANTILE_95 = 1.6448536269514722
+"""Of the normal distribution."""
+
+
 class Estimate(Record):
     """A predicted figure: never a measurement.
 
@@ -80,6 +85,18 @@ class Estimate(Record):
         return self.model_copy(
             update={"value": self.value * factor, "low": self.low * factor, "high": self.high * factor}
         )
+
+    def probability_up_to(self, limit: float) -> float:
+        """That the figure is at most `limit`, where low and high are its 5 % and 95 % quantiles and each side
+        of the value is half of a log-normal; a figure known exactly is or is not."""
+        if limit <= 0 or self.value <= 0:
+            return float(self.value <= limit)
+        end = self.high if limit > self.value else self.low
+        width = abs(log(end / self.value)) if end > 0 else inf
+        distance = log(limit / self.value)
+        if not width:
+            return float(distance >= 0)
+        return 0.5 * (1 + erf(QUANTILE_95 * distance / width / sqrt(2)))
 
     @classmethod
     def between(

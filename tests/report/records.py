@@ -113,7 +113,16 @@ def pool(
 
 
 def check(name: str, target: float, unit: str, predicted: float, *, met: bool, probable: bool) -> TargetCheck:
-    return TargetCheck(name=name, target=target, unit=unit, predicted=predicted, met=met, probable=probable)
+    likely = 0.97 if probable else 0.7 if met else 0.1
+    return TargetCheck(
+        name=name,
+        target=target,
+        unit=unit,
+        predicted=predicted,
+        met=met,
+        probable=probable,
+        probability=likely,
+    )
 
 
 CHECKS = (

@@ -36,7 +36,7 @@ def test_a_target_is_said_in_its_unit():
 checks = st.lists(
     st.builds(
         lambda name, met, probable: TargetCheck(
-            name=name, target=1, unit="", predicted=1, met=met, probable=met and probable
+            name=name, target=1, unit="", predicted=1, met=met, probable=met and probable, probability=0.5
         ),
         st.sampled_from(sorted(QUANTITIES)),
         st.booleans(),

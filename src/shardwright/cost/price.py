@@ -118,7 +118,7 @@ def price(
         decode=decode,
         lone=lone,
         full=full,
-        served=_served(workload, host, degrees.dp, sequences, in_flight, decode.cycle_s, lone, full),
+        served=_served(workload, host, degrees.dp, sequences, decode.cycle_s, lone, full),
         memories=memories,
         used_bytes=largest(memories, lambda memory: memory.used),
         over_budget_bytes=largest(memories, lambda memory: memory.over_budget),
@@ -169,7 +169,7 @@ def prefills_of(
 
 def served(price: Price, step_s: Size) -> Served:
     """What a client sees where a decode step takes the devices `step_s` instead."""
-    load = (price.workload, price.host, price.dp, price.sequences, price.micro_batches)
+    load = (price.workload, price.host, price.dp, price.sequences)
     return _served(*load, step_s, price.lone, price.full)
 
 
@@ -219,13 +219,12 @@ def _served(
     host: Host,
     dp: Size,
     sequences: Size,
-    micro_batches: Size,
     devices_s: Size,
     lone: Prefill,
     full: Prefill,
 ) -> Served:
     answer = workload.output_tokens
-    step_s = devices_s * host.decode + host.step_s + host.sequence_s * sequences / micro_batches
+    step_s = devices_s * host.decode + host.step_s + host.sequence_s * sequences
     together = _prefills_at_once(
         step_s, answer, sequences, dp, _with_host(lone.busy_s, host), _with_host(full.busy_s, host)
     )

@@ -8,7 +8,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.record import Record
 from shardwright.units import Estimate
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class Figures(Record):
@@ -58,6 +58,8 @@ class TargetCheck(Record):
     predicted: float
     met: bool
     probable: bool
+    probability: float
+    """That a measured figure meets it, by the interval."""
 
 
 class Pool(Record):

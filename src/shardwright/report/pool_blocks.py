@@ -95,8 +95,9 @@ def targets_table(checks: tuple[TargetCheck, ...], pool: Pool) -> Document:
     for check in checks:
         quantity = QUANTITIES[check.name]
         predicted = with_interval(quantity.figure(pool.figures), quantity.form)
-        rows.append((quantity.title, quantity.target(check.target), predicted, outcome(check)))
-    heads = columns("target", "asked", "predicted", ("outcome", "status"))
+        likely = f"{check.probability:.0%}"
+        rows.append((quantity.title, quantity.target(check.target), predicted, outcome(check), likely))
+    heads = columns("target", "asked", "predicted", ("outcome", "status"), ("likely", "number"))
     doubt = any(outcome(check) == UNCERTAIN for check in checks)
     return (*table(heads, rows), *((Paragraph(UNCERTAIN_MEANS),) if doubt else ()))
 

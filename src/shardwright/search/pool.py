@@ -161,6 +161,7 @@ def check_targets(targets: Targets, predicted: Figures) -> tuple[TargetCheck, ..
             predicted=figure.value,
             met=figure.value <= target if below else figure.value >= target,
             probable=figure.high <= target if below else figure.low >= target,
+            probability=abs((not below) - figure.probability_up_to(target)),
         )
         for name, target, unit, figure, below in rows
         if target is not None
