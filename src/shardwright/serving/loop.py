@@ -1,16 +1,19 @@
 """A copy served from its first request to its last one, step by step.
 
 While nobody comes, leaves or fills a prompt, a step differs from the one before by a token of context: such
-steps run in a loop of their own, which looks up nothing but attention.
+steps are taken together, as far as their seconds lie on a straight line (straight.py).
 """
+
+import numpy as np
 
 from shardwright.cost.host import Host
 from shardwright.serving.compiled import compiled
-from shardwright.serving.gaps import gap_class
+from shardwright.serving.gaps import count_gaps, gap_class
 from shardwright.serving.house import House
 from shardwright.serving.policy import Policy
 from shardwright.serving.scheduler import emptiest, join
-from shardwright.serving.step import Step, compose, step_seconds
+from shardwright.serving.step import Step, compose
+from shardwright.serving.straight import line_of_steps, line_seconds, steps_until
 from shardwright.serving.times import Floats, StepTimes
 
 ENDLESS = 1 << 60
@@ -54,15 +57,18 @@ def serve(
         alike = steps_alike(step, house, policy)
         decoded = step.sequences.sum()
         begun_s = first_s = now_s
+        due_s = house.ready_s[came] if came < sent else np.inf
         ran = 0
-        while ran < alike and (ran == 0 or not (came < sent and house.ready_s[came] <= now_s)):
-            step_s = step_seconds(step, ran, times.contexts, host, running)
-            now_s += step_s
+        while ran < alike and (ran == 0 or now_s < due_s):
+            most = alike - ran if ran > 0 else 1
+            even, from_s, more_s = line_of_steps(step, ran, most, times.contexts, host, running)
+            even = steps_until(due_s - now_s, even, from_s, more_s)
+            now_s += line_seconds(even, from_s, more_s)
             if ran == 0:
                 first_s = now_s
             else:
-                gaps[gap_class(step_s)] += decoded
-            ran += 1
+                count_gaps(gaps, even, from_s, more_s, decoded)
+            ran += even
         steps += ran
         left = end_steps(step, house, ran, begun_s, first_s, now_s, gaps)
         ended += left
