@@ -54,8 +54,8 @@ HOST = {
     "step_us": 1000.0,
     "sequence_us": 20.0,
     "layer_us": 5.0,
-    "prefill_us": 3000.0,
-    "least_prefill_layer_us": 200.0,
+    "prefill_us": 1000.0,
+    "least_prefill_layer_us": 700.0,
     "api_us": 10000.0,
     "api_token_us": 2.0,
 }

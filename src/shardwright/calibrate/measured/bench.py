@@ -77,6 +77,7 @@ def _bench(case: Case, tables: dict[object, StepTimes]) -> Bench | Refusal:
             longest=longest,
             times=_tables(case, layers, longest, tables),
             poll_steps=case.poll_steps,
+            gather_steps=case.gather_steps,
         )
     except InputError as error:
         return Refusal(case.row, "kv", f"{error}.")

@@ -48,7 +48,7 @@ class Case:
     engine_version, date: what really ran. input_tokens, output_tokens: (least, most) of an even draw.
 
     kind: how requests came; concurrency: in flight, or in the batch; num_requests: of the whole run, None
-    where nothing says. poll_steps: decode steps between two looks for new requests.
+    where nothing says. poll_steps, gather_steps: of serving/policy.py.
     """
 
     row: Row
@@ -66,6 +66,7 @@ class Case:
     request_rate_per_s: float | None = None
     num_requests: int | None = None
     poll_steps: int = 1
+    gather_steps: int = 0
 
     @property
     def mean_input_tokens(self) -> float:
@@ -101,7 +102,7 @@ def _case(row: Row) -> Case:
         row=row,
         model=model,
         cluster=cluster_of(row),
-        engine=tuned(find_engine(ENGINES[software]), setting.tuning),
+        engine=tuned(find_engine(ENGINES[software]), setting.tuning_of(row)),
         software=software,
         engine_version=row.engine_version.removeprefix("v"),
         date=row.date,
@@ -113,6 +114,7 @@ def _case(row: Row) -> Case:
         request_rate_per_s=row.request_rate if kind == "open" else None,
         num_requests=row.concurrency_or_batch if kind == "static" else harness.requests_of(row),
         poll_steps=setting.polls(row.concurrency_or_batch),
+        gather_steps=setting.gather_steps,
     )
 
 

@@ -40,6 +40,11 @@ PREFIX_CACHED = ("h200_sxm/vllm/0.12.0/nvidia_Llama-3.1-8B-Instruct-FP8.csv",)
 """Runs of which several rows go beyond PROMPT_SHARE: all rows of a run share its prefix cache."""
 
 
+LAUNCHED_ONE_BY_ONE = ("h200_sxm/vllm/0.12.0/Qwen_Qwen3-235B-A22B-FP8.csv",)
+"""Runs whose steps take 34 to 60 ms, 0.37 ms a layer and more, whatever is in flight (4 to 48 requests on 1, 2 or
+4 GPUs): a host that launches each kernel (eager mode), or experts' kernels that were not tuned."""
+
+
 @dataclass(frozen=True)
 class Doubt:
     """One rule. breaks: whether a case breaks it."""
@@ -79,6 +84,11 @@ def _tokens_too_fast(case: Case) -> bool:
     device = case.cluster.device
     read = _bytes_read_per_step(case.model, case.layout, case.engine.id, device.name)
     return tpot_s is not None and read / device.memory_bandwidth_bytes_per_s > READING_SHARE * tpot_s
+
+
+def _launched_one_by_one(case: Case) -> bool:
+    """Seen: Qwen3-235B in fp8 on H200, vLLM 0.12."""
+    return case.row.noted("source_file") in LAUNCHED_ONE_BY_ONE
 
 
 def _little(case: Case) -> bool:
@@ -126,6 +136,7 @@ DOUBTS = (
         "prompts", "Prompts are read faster than the GPUs can multiply: a prefix cache.", _prompts_too_fast
     ),
     Doubt("reading", "Tokens are made faster than the GPUs can read the weights.", _tokens_too_fast),
+    Doubt("launches", "Steps take the same whatever is in flight: the host's time.", _launched_one_by_one),
     Doubt("little", "Throughput, latency and requests in flight break Little's law.", _little),
     Doubt("degrees", "The experts' TP x EP is not the TP x DP of attention.", _degrees),
     Doubt("ep", "The degree of expert parallelism is not stated.", _unstated_ep),

@@ -10,7 +10,7 @@ from shardwright.calibrate.measured.row import Row
 from shardwright.cluster.names import plain_name
 from shardwright.engine.tuning import Tuning
 from shardwright.model.dtype import Dtype
-from shardwright.record import Count, Fraction, Record
+from shardwright.record import Count, CountOrZero, Fraction, Record
 
 
 class Harness(Record):
@@ -41,7 +41,11 @@ class Harness(Record):
 
 
 class Setting(Record):
-    """What a harness set of an engine, for the rows that fit; an empty list fits all."""
+    """What a harness set of an engine, for the rows that fit; an empty list fits all.
+
+    tokens_beside_prompt: that a step takes beside the nominal prompt and a token of each request in flight.
+    poll_steps, gather_steps: of serving/policy.py; the first by requests in flight, from so many on.
+    """
 
     harness: str
     software: tuple[str, ...] = ()
@@ -51,7 +55,9 @@ class Setting(Record):
     tp: Count | None = None
     kv_dtype: Dtype | None = None
     tuning: Tuning = Tuning()
+    tokens_beside_prompt: CountOrZero | None = None
     poll_steps: dict[int, Count] = Field(default_factory=dict)
+    gather_steps: CountOrZero = 0
     source: str
 
     def fits(self, harness: Harness, row: Row, software: str, family: str) -> bool:
@@ -67,6 +73,13 @@ class Setting(Record):
             and (not self.gpus or plain_name(row.gpu) in map(plain_name, self.gpus))
             and self.tp in (None, row.tp)
         )
+
+    def tuning_of(self, row: Row) -> Tuning:
+        """What it set of the engine for the load of this row."""
+        if self.tokens_beside_prompt is None:
+            return self.tuning
+        most = row.isl + (row.concurrency_or_batch or 0) + self.tokens_beside_prompt
+        return self.tuning.model_copy(update={"max_batched_tokens": most})
 
     def polls(self, concurrency: int | None) -> int:
         """Steps of decode between two looks for new requests; 1 is every step."""
