@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shardwright.cost.residual import Axis, Residual
+from shardwright.calibrate.fit import corners
+from shardwright.cost.residual import UNIT, Axis, Residual
 
 TABLE = Residual(
     axes=(Axis(feature="m", knots=(0, 2, 3)), Axis(feature="k", knots=(4, 8))),
@@ -47,3 +48,14 @@ def test_a_table_without_a_value_for_each_knot_is_refused() -> None:
         Residual(axes=TABLE.axes, values=(0, 1, 2, 3, 4))
     with pytest.raises(ValidationError, match="knots of m must rise"):
         Axis(feature="m", knots=(0, 0))
+
+
+@given(
+    st.lists(st.tuples(*[st.sampled_from((0.5, 1, 3, 4, 6.5, 8, 16, 100, 256, 999))] * 2), min_size=1),
+)
+def test_the_table_is_the_sum_of_the_corners_around_each_place(places: list[tuple[float, float]]) -> None:
+    """As fits see it: a sum of the values of the knots on both sides, weighted by what is near."""
+    ms, ks = (np.array(column) for column in zip(*places, strict=True))
+    knots, weights = corners([ms, ks], [np.array(axis.knots) for axis in TABLE.axes])
+    summed = (np.array(TABLE.values)[knots] * UNIT * weights).sum(axis=0)
+    assert np.log(TABLE.factor({"m": ms, "k": ks})) == pytest.approx(summed, abs=1e-12)

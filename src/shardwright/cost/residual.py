@@ -1,6 +1,6 @@
 """What a form misses: ln(measured / form), smoothed, on a small grid of features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,9 @@ from shardwright.record import Record, Size
 
 UNIT = 1e-3
 """Values are written as whole thousandths of ln."""
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 
 class Axis(Record):
@@ -40,41 +43,49 @@ class Residual(Record):
         return self
 
     @cached_property
-    def _table(self) -> NDArray[np.float64]:
-        return np.array(self.values, dtype=float) * UNIT
+    def _table(self) -> Floats:
+        """One dim an axis."""
+        return np.reshape(self.values, [len(axis.knots) for axis in self.axes]) * UNIT
 
     @cached_property
-    def _knots(self) -> tuple[NDArray[np.float64], ...]:
+    def _knots(self) -> tuple[Floats, ...]:
         return tuple(np.array(axis.knots) for axis in self.axes)
 
     def factor(self, features: Mapping[str, Size]) -> Size:
         """measured / form where the features have these values (not their log2)."""
-        columns = [np.asarray(features[axis.feature], dtype=float) for axis in self.axes]
-        places, weights = corners(columns, self._knots)
-        factor: Size = np.exp((self._table[places] * weights).sum(axis=0))
+        table = self._table
+        varying: list[tuple[Places, Places, Floats, int]] = []
+        for axis, at in zip(self.axes, self._knots, strict=True):
+            left, right, share = between(features[axis.feature], at)
+            if left.ndim:
+                varying.append((left, right, share, len(at)))
+            else:  # what all layouts have in common leaves the table before they are looked up
+                low, high = (table.take(place, axis=len(varying)) for place in (left, right))
+                table = np.asarray(low + share * (high - low))
+        factor: Size = np.exp(_looked_up(table.ravel(), np.intp(0), varying))
         return factor
 
 
-def corners(
-    features: list[NDArray[np.float64]], knots: tuple[NDArray[np.float64], ...]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The knots around each point, as places in the flat table, and how much each of them counts.
+def between(feature: Size, knots: Floats) -> tuple[Places, Places, Floats]:
+    """The knots on the left and on the right of each value, and how much of the way the value has gone.
 
-    Both have one first dim over the corners, then the shape of the features. There are two corners an axis;
-    one where all points stand on knots, as degrees of parallelism and sizes of a model mostly do.
+    A value on a knot, and one beyond all of them, has the same knot on both sides.
     """
-    num_dims = max(feature.ndim for feature in features)
-    places = np.zeros((1,) * (num_dims + 1), dtype=np.int64)
-    weights = np.ones((1,) * (num_dims + 1))
-    for feature, at in zip(features, knots, strict=True):
-        value = np.clip(np.log2(np.maximum(feature, 1e-9)), at[0], at[-1])
-        left = np.clip(np.searchsorted(at, value, side="right") - 1, 0, len(at) - 2)
-        share = (value - at[left]) / (at[left + 1] - at[left])
-        place = places * len(at) + left
-        on_right = share == 1
-        if (on_right | (share == 0)).all():
-            places = place + on_right
-        else:
-            places = np.concatenate((place, place + 1))
-            weights = np.concatenate((weights * (1 - share), weights * share))
-    return places, weights
+    value = np.clip(np.log2(np.maximum(feature, 1e-9)), knots[0], knots[-1])
+    left = np.asarray(np.searchsorted(knots, value, side="right") - 1)
+    share = np.asarray((value - knots[left]) / np.diff(knots, append=np.inf)[left])
+    return left, left + (share > 0), share
+
+
+def _looked_up(
+    table: Floats, place: Places | np.intp, varying: Sequence[tuple[Places, Places, Floats, int]]
+) -> Floats:
+    """Values of the flat table, between the knots of the axes that are left; place: by those before."""
+    if not varying:
+        return table.take(place)
+    (left, right, share, num_knots), *rest = varying
+    low = _looked_up(table, place * num_knots + left, rest)
+    if not share.any():  # all on knots, as powers of two are mostly
+        return low
+    high = _looked_up(table, place * num_knots + right, rest)
+    return low + share * (high - low)
