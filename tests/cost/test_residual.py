@@ -56,6 +56,6 @@ def test_a_table_without_a_value_for_each_knot_is_refused() -> None:
 def test_the_table_is_the_sum_of_the_corners_around_each_place(places: list[tuple[float, float]]) -> None:
     """As fits see it: a sum of the values of the knots on both sides, weighted by what is near."""
     ms, ks = (np.array(column) for column in zip(*places, strict=True))
-    knots, weights = corners([ms, ks], [np.array(axis.knots) for axis in TABLE.axes])
+    knots, weights = corners([ms, ks], TABLE.axes)
     summed = (np.array(TABLE.values)[knots] * UNIT * weights).sum(axis=0)
     assert np.log(TABLE.factor({"m": ms, "k": ks})) == pytest.approx(summed, abs=1e-12)

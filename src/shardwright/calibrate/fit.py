@@ -1,6 +1,6 @@
 """From measured rows to a law: least squares for the form, penalised least squares for its table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shardwright.calibrate.rows import Op, Rows
 from shardwright.cluster.device import Device
 from shardwright.cost.law import Law
-from shardwright.cost.residual import UNIT, Axis, Residual, between
+from shardwright.cost.residual import UNIT, Axis, Residual
 from shardwright.record import Size
 
 L = TypeVar("L", bound=Law)
@@ -117,7 +117,7 @@ def fit_table(kind: Kind[L, Op], operation: Op, missed: NDArray[np.float64]) -> 
 
     features = kind.features(operation)
     columns = [np.broadcast_to(np.asarray(features[a.feature], float), missed.shape) for a in kind.axes]
-    places, weights = corners(columns, [np.array(axis.knots) for axis in kind.axes])
+    places, weights = corners(columns, kind.axes)
     sizes = [len(axis.knots) for axis in kind.axes]
     rows = np.tile(np.arange(len(missed)), len(places))
     hats = sparse.csr_matrix(
@@ -134,13 +134,14 @@ def fit_table(kind: Kind[L, Op], operation: Op, missed: NDArray[np.float64]) -> 
 
 
 def corners(
-    features: list[NDArray[np.float64]], knots: list[NDArray[np.float64]]
+    features: list[NDArray[np.float64]], axes: Sequence[Axis]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """The knots around each row, as places in the flat table, and how much each counts: (corners, rows)."""
     places, weights = np.zeros((1, 1), dtype=np.intp), np.ones((1, 1))
-    for feature, at in zip(features, knots, strict=True):
-        left, right, share = between(feature, at)
-        places = np.concatenate((places * len(at) + left, places * len(at) + right))
+    for feature, axis in zip(features, axes, strict=True):
+        left, right, share = axis.between(feature)
+        size = len(axis.knots)
+        places = np.concatenate((places * size + left, places * size + right))
         weights = np.concatenate((weights * (1 - share), weights * share))
     return places, weights
 

@@ -28,6 +28,22 @@ class Axis(Record):
             raise ValueError(f"knots of {self.feature} must rise")
         return self
 
+    @cached_property
+    def ends(self) -> Floats:
+        """Where each knot's stretch begins, and infinity, where the last one's ends."""
+        return np.array((*self.knots, np.inf))
+
+    def between(self, feature: Size) -> tuple[Places, Places, Floats]:
+        """The knots on the left and on the right of each value, and how much of the way the value has gone.
+
+        A value on a knot, and one beyond all of them, has the same knot on both sides.
+        """
+        value = np.clip(np.log2(np.maximum(feature, 1e-9)), self.knots[0], self.knots[-1])
+        left = np.asarray(self.ends.searchsorted(value, side="right") - 1)
+        start = self.ends[left]
+        share = np.asarray((value - start) / (self.ends[left + 1] - start))
+        return left, left + (share > 0), share
+
 
 class Residual(Record):
     """Multilinear between the knots of its axes, constant beyond them. The last axis runs fastest."""
@@ -47,34 +63,19 @@ class Residual(Record):
         """One dim an axis."""
         return np.reshape(self.values, [len(axis.knots) for axis in self.axes]) * UNIT
 
-    @cached_property
-    def _knots(self) -> tuple[Floats, ...]:
-        return tuple(np.array(axis.knots) for axis in self.axes)
-
     def factor(self, features: Mapping[str, Size]) -> Size:
         """measured / form where the features have these values (not their log2)."""
         table = self._table
         varying: list[tuple[Places, Places, Floats, int]] = []
-        for axis, at in zip(self.axes, self._knots, strict=True):
-            left, right, share = between(features[axis.feature], at)
+        for axis in self.axes:
+            left, right, share = axis.between(features[axis.feature])
             if left.ndim:
-                varying.append((left, right, share, len(at)))
+                varying.append((left, right, share, len(axis.knots)))
             else:  # what all layouts have in common leaves the table before they are looked up
                 low, high = (table.take(place, axis=len(varying)) for place in (left, right))
                 table = np.asarray(low + share * (high - low))
         factor: Size = np.exp(_looked_up(table.ravel(), np.intp(0), varying))
         return factor
-
-
-def between(feature: Size, knots: Floats) -> tuple[Places, Places, Floats]:
-    """The knots on the left and on the right of each value, and how much of the way the value has gone.
-
-    A value on a knot, and one beyond all of them, has the same knot on both sides.
-    """
-    value = np.clip(np.log2(np.maximum(feature, 1e-9)), knots[0], knots[-1])
-    left = np.asarray(np.searchsorted(knots, value, side="right") - 1)
-    share = np.asarray((value - knots[left]) / np.diff(knots, append=np.inf)[left])
-    return left, left + (share > 0), share
 
 
 def _looked_up(
