@@ -12,7 +12,10 @@ from pydantic import ValidationError
 
 from shardwright.errors import InputError
 from shardwright.workload.routing import (
+    Nodes,
     RoutingProfile,
+    _activated_nodes,
+    _row_nodes,
     activated_experts,
     activated_per_rank,
     expert_shares,
@@ -203,3 +206,12 @@ def test_a_histogram_needs_one_share_an_expert() -> None:
     assert expert_shares(histogram(3, 1), 2).tolist() == [0.75, 0.25]
     with pytest.raises(InputError, match=r"workload.routing.shares: '2 shares' .*4 shares"):
         expert_shares(histogram(3, 1), 4)
+
+
+@pytest.mark.parametrize("exponent", PROFILES)
+@pytest.mark.parametrize("nodes", [_row_nodes, _activated_nodes])
+def test_degrees_computed_together_are_each_computed_alone(nodes: Nodes, exponent: float) -> None:
+    degrees = (2, 3, 5, 8, 13, 48, 64, 80)
+    together = nodes(PROFILES[exponent], 64, 8, degrees)
+    for ep, row in zip(degrees, together, strict=True):
+        assert row == pytest.approx(nodes(PROFILES[exponent], 64, 8, (ep,))[0], rel=1e-12)

@@ -8,7 +8,7 @@ functions", Annals of Statistics 9, 1981)
 
 where the counts on the right are independent. Small totals are inverted exactly by a Fourier sum; for
 larger ones the two densities of the total are normal. Arrays are (cases, classes, levels x), where a
-class is a set of alike ranks.
+class is alike ranks.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Levels = NDArray[np.int64]
 
 EXACT_TOTAL = 8.0
 """Mean totals up to this are inverted exactly: the normal density errs by 8 % at a total of 2."""
@@ -30,10 +31,10 @@ NORMAL_LEVELS = 40
 
 @dataclass(frozen=True)
 class Counts:
-    """Cases of counts to take the largest of.
+    """Cases of counts to take the largest of, all (..., classes) but for total_variance (...).
 
-    mean and variance (cases, classes) are those of one count while the counts are independent; class c
-    has copies[c] alike counts; total_variance (cases,) is what their total really has: 0 when fixed.
+    mean and variance are those of one count while the counts are independent; a class is `copies` alike
+    counts; total_variance is what their total really has: 0 when fixed.
     """
 
     mean: Floats
@@ -42,23 +43,27 @@ class Counts:
     total_variance: Floats
 
     def of(self, cases: NDArray[np.bool_]) -> "Counts":
-        """Some of the cases."""
-        return Counts(self.mean[cases], self.variance[cases], self.copies, self.total_variance[cases])
+        """Some of the cases, in one row."""
+        return Counts(self.mean[cases], self.variance[cases], self.copies[cases], self.total_variance[cases])
+
+    def summed(self, figure: Floats) -> Floats:
+        """The sum over all counts of what is given for one of each class: (cases, levels)."""
+        return np.asarray((self.copies[:, None, :] @ figure)[:, 0])
 
     @property
     def total(self) -> Floats:
-        """Mean of the total: (cases,)."""
-        return self.mean @ self.copies
+        """Mean of the total: (...)."""
+        return np.asarray((self.mean * self.copies).sum(axis=-1))
 
     @property
     def free_variance(self) -> Floats:
-        """Variance of the total, were the counts independent: (cases,)."""
-        return self.variance @ self.copies
+        """Variance of the total, were the counts independent: (...)."""
+        return np.asarray((self.variance * self.copies).sum(axis=-1))
 
     @property
     def reach(self) -> Floats:
-        """A level that no count passes: (cases,)."""
-        return np.asarray((self.mean + 6 * np.sqrt(self.variance)).max(axis=1) + 4)
+        """A level that no count passes: (...)."""
+        return np.asarray((self.mean + 6 * np.sqrt(self.variance)).max(axis=-1) + 4)
 
 
 @dataclass(frozen=True)
@@ -71,22 +76,29 @@ class Below:
 
 
 def expected_maximum(counts: Counts) -> Floats:
-    """E[max] of every case: (cases,). Cost: some 20 array passes over cases x classes x 40 levels."""
-    result: Floats = counts.mean.max(axis=1)
-    random = counts.free_variance > 1e-9 * counts.total
-    large = counts.reach > LATTICE_TOP
-    small = ~large & (counts.total <= EXACT_TOTAL)
-    for method, cases in ((_small, small), (_middling, ~large & ~small), (_large, large)):
-        if (cases & random).any():
-            result[cases & random] = method(counts.of(cases & random))
+    """E[max] of every case: (sets, cases). Cost: some 20 array passes over cases x classes x 40 levels.
+
+    The cases of a set are computed on levels that reach as far for all of them.
+    """
+    result: Floats = counts.mean.max(axis=-1)
+    total, reach = counts.total, counts.reach
+    random = counts.free_variance > 1e-9 * total
+    large = reach > LATTICE_TOP
+    small = ~large & (total <= EXACT_TOTAL * (1 + 1e-9))  # rounding is not to choose the method
+    methods = ((_small, small), (_middling, ~large & ~small), (_large, large))
+    for method, cases in ((method, served & random) for method, served in methods):
+        top = np.where(cases, np.minimum(reach, LATTICE_TOP), 0).astype(int).max(axis=1, keepdims=True)
+        for level in np.unique(top[cases.any(axis=1)]).tolist():
+            alike = cases & (top == level)
+            result[alike] = method(counts.of(alike), np.arange(level + 1))
     return result
 
 
-def _small(counts: Counts) -> Floats:
+def _small(counts: Counts, level: Levels) -> Floats:
     """E[max] with the distribution of the total taken from its Fourier sum."""
-    pmf = _binomial(counts.mean, counts.variance, int(counts.reach.max()) + 1)
-    characteristic = np.cumsum(pmf[..., None] * _roots(pmf.shape[-1]), axis=2)
-    together = np.prod(characteristic ** counts.copies[:, None, None], axis=1)
+    pmf = _binomial(counts.mean, counts.variance, len(level))
+    characteristic = np.cumsum(pmf[..., None] * _roots(len(level)), axis=2)
+    together = np.prod(characteristic ** counts.copies[..., None, None], axis=1)
     joint = np.fft.fft(together).real / EXACT_SIZE
     weight = _binomial(counts.total, counts.total_variance, EXACT_SIZE)[:, None, :]
     weight = np.where(joint[:, -1:] > 1e-9, weight, 0)
@@ -101,10 +113,9 @@ def _roots(size: int) -> NDArray[np.complex128]:
     return np.asarray(np.exp(angle))
 
 
-def _middling(counts: Counts) -> Floats:
+def _middling(counts: Counts, level: Levels) -> Floats:
     """E[max] of discrete counts: the sum of P(max > x) over x = 0, 1, ..."""
-    pmf = _binomial(counts.mean, counts.variance, int(counts.reach.max()) + 1)
-    level = np.arange(pmf.shape[-1])
+    pmf = _binomial(counts.mean, counts.variance, len(level))
     probability = np.maximum(np.cumsum(pmf, axis=2), 1e-300)
     mean = np.cumsum(pmf * level, axis=2) / probability
     square = np.cumsum(pmf * level**2, axis=2) / probability
@@ -112,8 +123,9 @@ def _middling(counts: Counts) -> Floats:
     return np.asarray((1 - _all_below(counts, below)).sum(axis=1))
 
 
-def _large(counts: Counts) -> Floats:
-    """E[max] of normal counts: the integral of P(max > x). Phi(z) by tanh (arXiv:1606.08415), to 3e-4."""
+def _large(counts: Counts, _: Levels) -> Floats:
+    """E[max] of normal counts, on levels of its own: the integral of P(max > x). Phi(z) by tanh
+    (arXiv:1606.08415), to 3e-4."""
     deviation = np.sqrt(counts.variance)
     low, high = (counts.mean - 4 * deviation).max(axis=1), counts.reach
     level = np.linspace(low, high, NORMAL_LEVELS, axis=1)
@@ -154,9 +166,9 @@ def _all_below(counts: Counts, below: Below) -> Floats:
     """
     free = counts.free_variance[:, None]
     fixed = np.maximum(free - counts.total_variance[:, None], 0)
-    shift = counts.total[:, None] - counts.copies @ below.mean
-    width = (free - fixed) * free + fixed * (counts.copies @ below.variance)
+    shift = counts.total[:, None] - counts.summed(below.mean)
+    width = (free - fixed) * free + fixed * counts.summed(below.variance)
     width = np.maximum(width, 1e-12 * free**2)
-    logs = counts.copies @ np.log(below.probability)
+    logs = counts.summed(np.log(below.probability))
     logs += np.log(free) - np.log(width) / 2 - shift**2 * fixed / (2 * width)
     return np.asarray(np.maximum.accumulate(np.exp(np.minimum(logs, 0)), axis=1))

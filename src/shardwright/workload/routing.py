@@ -1,7 +1,7 @@
 """How tokens choose experts: a profile, and what follows from it on average."""
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -118,7 +118,7 @@ def activated_per_rank(
     and cost are those of hottest_rank_factor.
     """
     mean = activated_experts(profile, num_experts, top_k, num_tokens, ep=ep)
-    largest = mean * _by_rank(partial(_activated_nodes, profile, num_experts, top_k), num_tokens, ep)
+    largest = mean * _by_rank(_activated_nodes, profile, num_experts, top_k, num_tokens, ep)
     return np.asarray(np.minimum(largest, -(-num_experts // np.asarray(ep))))
 
 
@@ -129,10 +129,10 @@ def hottest_rank_factor(
 
     Rows are token-expert pairs: num_tokens (of all ranks together) x top_k. num_tokens and ep
     broadcast. Exactly 1 for ep = 1; else within 5 % of simulation (8 to 256 experts, top-2 and
-    top-8, Zipf exponents to 1). Below one token the factor of one token holds. Cost: 2 ms a distinct
-    ep the first time (6 ms where shares differ), then an interpolation.
+    top-8, Zipf exponents to 1). Below one token the factor of one token holds. Cost: 0.3 ms a
+    distinct ep the first time (2 ms where shares differ), then an interpolation.
     """
-    return _by_rank(partial(_row_nodes, profile, num_experts, top_k), num_tokens, ep)
+    return _by_rank(_row_nodes, profile, num_experts, top_k, num_tokens, ep)
 
 
 def rank_sums(values: Floats, ep: int) -> Floats:
@@ -150,15 +150,27 @@ _NODES = np.array([1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, np.inf])
 """Token counts at which max/mean is computed. Between them it is linear in tokens^-1/2, as noise is."""
 
 _NOISE = _NODES**-0.5
-_LEVEL = np.ones(len(_NODES))
-"""max/mean over one rank."""
+
+Nodes = Callable[[RoutingProfile, int, int, tuple[int, ...]], Floats]
+"""max/mean at _NODES of (profile, num_experts, top_k, degrees of ep), one row a degree."""
 
 
-def _by_rank(nodes: Callable[[int], Floats], num_tokens: ArrayLike, ep: ArrayLike) -> Floats:
+def _by_rank(
+    nodes: Nodes,
+    profile: RoutingProfile,
+    num_experts: int,
+    top_k: int,
+    num_tokens: ArrayLike,
+    ep: ArrayLike,
+) -> Floats:
     """max/mean for every (tokens, ep): `nodes` once a distinct ep, interpolated in tokens."""
     tokens, ranks = np.broadcast_arrays(np.asarray(num_tokens, dtype=np.float64), np.asarray(ep))
     distinct, place = np.unique(ranks.ravel(), return_inverse=True)
-    values = np.array([nodes(degree) if degree > 1 else _LEVEL for degree in distinct.tolist()])
+    known = _known(nodes, profile, num_experts, top_k)
+    new = tuple(degree for degree in distinct.tolist() if degree not in known)
+    if new:
+        known.update(zip(new, nodes(profile, num_experts, top_k, new), strict=True))
+    values = np.array([known[degree] for degree in distinct.tolist()])
     noise = np.maximum(tokens.ravel(), 1.0) ** -0.5
     above = np.searchsorted(-_NOISE, -noise).clip(1)  # the first node of no more noise
     share = (noise - _NOISE[above]) / (_NOISE[above - 1] - _NOISE[above])
@@ -166,8 +178,13 @@ def _by_rank(nodes: Callable[[int], Floats], num_tokens: ArrayLike, ep: ArrayLik
     return np.asarray((low + share * (high - low)).reshape(tokens.shape))
 
 
-@lru_cache(maxsize=4096)
-def _row_nodes(profile: RoutingProfile, num_experts: int, top_k: int, ep: int) -> Floats:
+@lru_cache(maxsize=64)
+def _known(nodes: Nodes, profile: RoutingProfile, num_experts: int, top_k: int) -> dict[int, Floats]:
+    """The rows of `nodes` that were asked for, by ep."""
+    return {1: np.ones(len(_NODES))}
+
+
+def _row_nodes(profile: RoutingProfile, num_experts: int, top_k: int, eps: tuple[int, ...]) -> Floats:
     """hottest_rank_factor at _NODES.
 
     A token's picks are taken as independent of each other but for their number, so that a rank's
@@ -175,20 +192,17 @@ def _row_nodes(profile: RoutingProfile, num_experts: int, top_k: int, ep: int) -
     tokens instead of each token's leaves a factor (E - 1/T) / (E - 1), which is put in here.
     """
     included = inclusion_probabilities(profile, num_experts, top_k)
-    mean, variance = rank_sums(np.stack([included, included * (1 - included)]), ep)
-    kinds, copies = _classes(mean)
     tokens = _NODES[:-1, None]
     correction = (num_experts - 1 / tokens) / max(num_experts - 1, 1)
-    counts = Counts(
-        tokens * mean[kinds], tokens * correction * variance[kinds], copies, np.zeros(len(tokens))
-    )
-    rows = np.append(expected_maximum(counts) / tokens[:, 0], mean.max())
-    most = min(top_k, -(-num_experts // ep))
-    return np.asarray(np.clip(rows, mean.max(), most) * ep / top_k)
+    spread = tokens * correction * included * (1 - included)
+    largest = _largest_of_ranks(tokens * included, spread, np.zeros(len(tokens)), eps)
+    most = np.array([[rank_sums(included, ep).max()] for ep in eps])
+    held = np.array([[min(top_k, -(-num_experts // ep))] for ep in eps])
+    rows = np.hstack((largest / tokens[:, 0], most))
+    return np.asarray(np.clip(rows, most, held) * np.array(eps)[:, None] / top_k)
 
 
-@lru_cache(maxsize=4096)
-def _activated_nodes(profile: RoutingProfile, num_experts: int, top_k: int, ep: int) -> Floats:
+def _activated_nodes(profile: RoutingProfile, num_experts: int, top_k: int, eps: tuple[int, ...]) -> Floats:
     """max/mean of a rank's activated experts at _NODES.
 
     Whether an expert is hit is independent of the others but for the total, whose variance is
@@ -198,14 +212,38 @@ def _activated_nodes(profile: RoutingProfile, num_experts: int, top_k: int, ep: 
     included = inclusion_probabilities(profile, num_experts, top_k)
     tokens = _NODES[:-1]
     miss = _unhit(included, tokens[:, None])
-    mean, variance = rank_sums(np.stack([1 - miss, miss * (1 - miss)]), ep)
-    kinds, copies = _classes(mean)
     free = max(float((included * (1 - included)).sum()), 1e-300)
     total_variance = np.maximum((miss * (1 - miss)).sum(axis=1) - tokens * (miss @ included) ** 2 / free, 0)
-    counts = Counts(mean[:, kinds], variance[:, kinds], copies, total_variance)
-    largest = np.append(expected_maximum(counts), rank_sums((included > 0).astype(np.float64), ep).max())
-    total = np.append(counts.total, np.count_nonzero(included))
-    return np.maximum(largest * ep / total, 1.0)
+    largest = _largest_of_ranks(1 - miss, miss * (1 - miss), total_variance, eps)
+    chosen = (included > 0).astype(np.float64)
+    most = np.array([[rank_sums(chosen, ep).max()] for ep in eps])
+    total = np.append((1 - miss).sum(axis=1), chosen.sum())
+    return np.asarray(np.maximum(np.hstack((largest, most)) * np.array(eps)[:, None] / total, 1.0))
+
+
+def _largest_of_ranks(mean: Floats, variance: Floats, total_variance: Floats, eps: tuple[int, ...]) -> Floats:
+    """E[count of the rank that has most]: (eps, cases), of counts by expert: (cases, experts).
+
+    Degrees that leave as many kinds of ranks are taken together.
+    """
+    kinds = [_classes(rank_sums(mean, ep)) for ep in eps]
+    largest = np.empty((len(eps), len(mean)))
+    for number in {len(copies) for _, copies in kinds}:
+        rows = [row for row, (_, copies) in enumerate(kinds) if len(copies) == number]
+        means, variances = (
+            np.array([rank_sums(of_expert, eps[row])[:, kinds[row][0]] for row in rows])
+            for of_expert in (mean, variance)
+        )
+        copies = np.array([kinds[row][1] for row in rows])[:, None, :]
+        largest[rows] = expected_maximum(
+            Counts(
+                means,
+                variances,
+                np.broadcast_to(copies, means.shape),
+                np.broadcast_to(total_variance, means.shape[:-1]),
+            )
+        )
+    return largest
 
 
 def _unhit(included: Floats, tokens: NDArray[np.float64]) -> Floats:
