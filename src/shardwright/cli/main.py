@@ -3,6 +3,7 @@
 import atexit
 import gc
 import importlib
+import os
 import sys
 
 import click
@@ -56,6 +57,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; every error of the user's is one message on stderr."""
     gc.set_threshold(GARBAGE_OBJECTS)
+    # Else pydantic reads the metadata of every package that is installed, to ask for plugins for our records.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     atexit.register(gc.freeze)  # else a tenth of a plan's CPU time goes into the search for garbage on exit
     try:
         sys.exit(cli.main(arguments, prog_name="shardwright", standalone_mode=False) or 0)

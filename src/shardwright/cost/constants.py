@@ -1,7 +1,7 @@
 """What stands beside the profiles: cost/constants.yaml as records."""
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import yaml
 
@@ -38,5 +38,5 @@ class Constants(Record):
 @cache
 def constants() -> Constants:
     """The shipped constants, read once."""
-    text = files("shardwright.cost").joinpath("constants.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "constants.yaml").read_text(encoding="utf-8")
     return Constants.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))

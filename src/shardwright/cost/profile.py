@@ -3,7 +3,6 @@
 import json
 import re
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,7 @@ from shardwright.cost.small import SmallLaw
 from shardwright.errors import InputError
 from shardwright.record import Record, validated
 
-PROFILES = files("shardwright.cost").joinpath("profiles")
+PROFILES = Path(__file__).parent / "profiles"
 
 
 class Profile(Record, defer_build=False):

@@ -6,7 +6,6 @@ Fitted to measured serving rows (calibrate/serving); software.yaml says which, a
 import json
 import re
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -147,5 +146,5 @@ def serving_file(path: Path) -> ServingProfile:
 @cache
 def shipped_serving() -> ServingProfile:
     """The profile that is shipped."""
-    text = files("shardwright.cost").joinpath("software.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "software.yaml").read_text(encoding="utf-8")
     return ServingProfile.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -56,7 +56,7 @@ def catalog_entries() -> dict[str, dict[str, Any]]:
 @cache
 def _rows() -> dict[str, yaml.Node]:
     """hub id -> its row, parsed but not built: to build them all takes 10 ms, and most verbs want one."""
-    text = files("shardwright.model").joinpath("catalog.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "catalog.yaml").read_text(encoding="utf-8")
     root = yaml.compose(text, Loader=yaml.CSafeLoader)
     assert isinstance(root, yaml.MappingNode)
     return {key.value: row for key, row in root.value}

@@ -6,7 +6,6 @@ families.yaml, how its weights are quantised in quantisation.py.
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +148,6 @@ def _dtype(fields: Fields) -> Dtype:
 @cache
 def _known() -> dict[str, dict[str, Any]]:
     """families.yaml: `defaults` by family; `unmodelled`, the model types refused by name, and fields."""
-    text = files("shardwright.model").joinpath("families.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "families.yaml").read_text(encoding="utf-8")
     known: dict[str, dict[str, Any]] = yaml.load(text, Loader=yaml.CSafeLoader)
     return known

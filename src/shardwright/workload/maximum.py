@@ -88,7 +88,7 @@ def expected_maximum(counts: Counts) -> Floats:
     methods = ((_small, small), (_middling, ~large & ~small), (_large, large))
     for method, cases in ((method, served & random) for method, served in methods):
         top = np.where(cases, np.minimum(reach, LATTICE_TOP), 0).astype(int).max(axis=1, keepdims=True)
-        for level in np.unique(top[cases.any(axis=1)]).tolist():
+        for level in set(top[cases.any(axis=1), 0].tolist()):
             alike = cases & (top == level)
             result[alike] = method(counts.of(alike), np.arange(level + 1))
     return result
