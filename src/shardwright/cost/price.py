@@ -107,7 +107,7 @@ def price(
     in_flight = np.minimum(degrees.pp if micro_batches is None else micro_batches, sequences)
     wires = wires_of(engine, cluster, degrees, profile)
     decode = decode_cost(model, degrees, layers, workload, in_flight, wires, forms)
-    lone, full = prefills or prefills_of(model, engine, cluster, workload, degrees, layers, forms, profile)
+    lone, full = prefills or prefills_of(model, engine, workload, degrees, layers, wires, forms)
     memories = load_memories(model, engine, cluster, workload, degrees, layers)
     return Price(
         workload=workload,
@@ -132,12 +132,11 @@ def price(
 def prefills_of(
     model: ModelSpec,
     engine: Engine,
-    cluster: Cluster,
     workload: Workload,
     degrees: Degrees,
     layers: Layers,
+    wires: Wires,
     forms: Forms | None = None,
-    profile: Profile | None = None,
 ) -> tuple[Prefill, Prefill]:
     """(lone, full) of Price: they depend neither on the copies nor on the load.
 
@@ -145,8 +144,7 @@ def prefills_of(
     at once, one first dim over the two: what precedes the experts is the same.
     """
     forms = forms or Forms(exchange=engine.exchange)
-    wires = wires_of(engine, cluster, degrees, profile)
-    chunks = -(-workload.input_tokens // engine.memory.limits_on(cluster.device).max_batched_tokens)
+    chunks = -(-workload.input_tokens // engine.memory.limits_on(wires.cluster.device).max_batched_tokens)
     busy_ranks = np.stack(np.broadcast_arrays(1, degrees.dp))
     chunk_tokens = workload.input_tokens / chunks
     load = routed_load(

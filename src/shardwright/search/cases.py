@@ -59,15 +59,9 @@ def columns_of(deployment: Deployment, engine: Engine, batch: Candidates) -> dic
     case, copy = batch.where(is_case), batch.where(is_copy)
     layers = pipelines(model, engine.stages, case.pp)
     of_case = np.cumsum(is_copy[is_case]) - 1
-    lone, full = prefills_of(
-        model,
-        engine,
-        cluster,
-        workload,
-        copy,
-        layers.where(np.flatnonzero(is_copy[is_case])),
-        profile=deployment.profile,
-    )
+    wires = wires_of(engine, cluster, copy, deployment.profile)
+    of_copy = layers.where(np.flatnonzero(is_copy[is_case]))
+    lone, full = prefills_of(model, engine, workload, copy, of_copy, wires)
     prefills = lone.at(of_case), full.at(of_case)
     cost = price(
         model,

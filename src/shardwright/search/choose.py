@@ -115,9 +115,10 @@ def pareto(table: Table, ranking: Ranking) -> list[int]:
     per_gpu = table.columns["throughput_tokens_per_s"][rows] / table.num_gpus[rows]
     tpot = table.columns["tpot_s"][rows]
     front, best = [], -np.inf
-    fastest = np.lexsort((-per_gpu, tpot))
+    fastest = np.argsort(tpot, kind="stable")
     records = np.maximum.accumulate(per_gpu[fastest])
-    for index in fastest[np.flatnonzero(np.diff(records, prepend=-np.inf) > 0)]:
+    few = fastest[np.flatnonzero(np.diff(records, prepend=-np.inf) > 0)]
+    for index in few[np.lexsort((-per_gpu[few], tpot[few]))]:
         if per_gpu[index] > best * (1 + 1e-9):
             front.append(int(rows[index]))
             best = per_gpu[index]

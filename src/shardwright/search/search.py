@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from shardwright import __version__
 from shardwright.cost.profile import profile_for
 from shardwright.engine.engine import breaches
@@ -141,8 +139,9 @@ def over_memory(table: Table, ranking: Ranking) -> tuple[Rejected, ...]:
     layout = table.layout(nearest)
     cure = "more GPUs a copy, a smaller batch, shorter requests or a narrower dtype"
     if len(ranking.order):
-        rows = ranking.order
-        fitting = int(rows[np.lexsort((table.columns["tpot_s"][rows], table.num_gpus[rows]))[0]])
+        used = table.num_gpus[ranking.order]
+        fewest = ranking.order[used == used.min()]
+        fitting = int(fewest[table.columns["tpot_s"][fewest].argmin()])
         cure = f"{format_layout(table.layout(fitting))} fits on {table.num_gpus[fitting]} GPUs"
     return (
         Rejected(
