@@ -6,10 +6,12 @@ rate times the same efficiency, one NIC a GPU. A node is here what one scale-up 
 is several machines (NVL72).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cost.collectives import Collective, CollectiveLaw, collective_seconds, passed_bytes
@@ -27,6 +29,8 @@ from shardwright.cost.profile import Profile
 from shardwright.engine.engine import Kernels, OwnSums
 from shardwright.record import Size
 from shardwright.steps.operation import AllReduce, Communication, Exchange, Gather, Transfer
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +76,33 @@ def all_reduce_seconds(operation: AllReduce, wires: Wires) -> Size:
     2 (n - 1) / n of the bytes; tree: 2 (local - 1) steps in the node, 2 log2(nodes) between nodes, every
     byte up and down. Source: NCCL, src/graph/tuning.cc.
     """
-    num_ranks, payload = np.asarray(operation.num_ranks, dtype=float), operation.payload_bytes
-    if not np.any(num_ranks > 1):
-        return np.zeros(num_ranks.shape)
-    nodes, local = _split(num_ranks, wires.nodes[operation.axis])
-    seconds = _own_or_library(num_ranks, payload, wires)
-    if np.any(nodes > 1):
+
+    def seconds(num_ranks: Floats, payload: Floats, touched: Floats) -> Size:
+        inside = _own_or_library(num_ranks, payload, wires)
+        nodes, local = _split(num_ranks, touched)
+        if not np.any(nodes > 1):
+            return inside
         passed = passed_bytes("all_reduce", num_ranks, payload)
         ring = _over_nodes(num_ranks + 1 - nodes, 2 * (nodes - 1), passed, local, wires)
         tree = _over_nodes(local, 2 * np.log2(nodes), 2.0 * payload, local, wires)
-        seconds = np.where(nodes > 1, np.minimum(ring, tree), seconds)
-    return np.where(num_ranks > 1, seconds, 0.0)
+        return np.where(nodes > 1, np.minimum(ring, tree), inside)
+
+    return _of_several(seconds, operation, wires)
+
+
+def _of_several(
+    seconds: Callable[[Floats, Floats, Floats], Size], operation: Communication, wires: Wires
+) -> Size:
+    """`seconds` of (ranks, payload, nodes) where there are several ranks; one alone has nothing to do."""
+    given = (operation.num_ranks, operation.payload_bytes, wires.nodes[operation.axis])
+    sizes = np.broadcast_arrays(*(np.asarray(size, dtype=float) for size in given))
+    several = sizes[0] > 1
+    if several.all():
+        return seconds(*sizes)
+    found = np.zeros(several.shape)
+    if several.any():
+        found[several] = seconds(*(size[several] for size in sizes))
+    return found
 
 
 def _own_or_library(num_ranks: Size, payload_bytes: Size, wires: Wires) -> Size:
@@ -110,14 +130,14 @@ def _over_nodes(near_steps: Size, far_steps: Size, wire_bytes: Size, local: Size
 
 def gather_seconds(operation: Gather, wires: Wires) -> Size:
     """All-gather or reduce-scatter: half of an all-reduce, level by level."""
-    num_ranks, payload = np.asarray(operation.num_ranks, dtype=float), operation.payload_bytes
-    if not np.any(num_ranks > 1):
-        return np.zeros(num_ranks.shape)
-    nodes, local = _split(num_ranks, wires.nodes[operation.axis])
     law = wires.library["reduce_scatter" if operation.reduces else "all_gather"]
-    inside = _inside(law, local, payload, wires)
-    across = _across(law, nodes, (nodes - 1) / nodes * payload / local, wires)
-    return np.where(num_ranks > 1, inside + across, 0.0)
+
+    def seconds(num_ranks: Floats, payload: Floats, touched: Floats) -> Size:
+        nodes, local = _split(num_ranks, touched)
+        across = _across(law, nodes, (nodes - 1) / nodes * payload / local, wires)
+        return _inside(law, local, payload, wires) + across
+
+    return _of_several(seconds, operation, wires)
 
 
 def exchange_seconds(operation: Exchange, wires: Wires) -> Size:
