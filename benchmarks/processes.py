@@ -8,6 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
+"""Set in some containers; every run then compiles every module again, a fifth of a small plan."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Used:
@@ -19,8 +22,12 @@ class Used:
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Used:
-    """Run a command to its end. Raises CalledProcessError where it fails (exit 1 is a target missed)."""
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    """Run a command to its end. Raises CalledProcessError where it fails (exit 1 is a target missed).
+
+    Python keeps its byte code, as it does for who has installed us: the first run of all may write it.
+    """
+    kept = {name: value for name, value in (environment or os.environ).items() if name != NO_BYTE_CODE}
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=kept)
     with child:
         assert child.stdout is not None
         output = child.stdout.read()
