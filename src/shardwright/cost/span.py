@@ -35,13 +35,12 @@ def axis_nodes(engine: Engine, degrees: Degrees, gpus_per_node: int) -> dict[str
     The near ranks of a TP group share a node, the far ones are one on each.
     """
     copy_gpus = _copy_gpus(degrees)
-    nodes: dict[str, Size] = {
-        axis: np.where(
-            np.asarray(copy_gpus) <= gpus_per_node, 1, nodes_touched(pattern, copy_gpus, gpus_per_node)
-        )
-        for axis, pattern in _patterns(engine, degrees).items()
-    }
-    return nodes | {"tp_near": 1, "tp_far": nodes["tp"]}
+    inside = np.asarray(copy_gpus) <= gpus_per_node
+    nodes: dict[str, Size] = {"tp_near": 1}
+    for axes, pattern in _patterns(engine, degrees).items():
+        touched = np.where(inside, 1, nodes_touched(pattern, copy_gpus, gpus_per_node))
+        nodes |= dict.fromkeys(axes, touched)
+    return nodes
 
 
 def nodes_touched(pattern: Pattern, num_gpus: Size, gpus_per_node: int) -> Size:
@@ -68,7 +67,8 @@ def _copy_gpus(degrees: Degrees) -> Size:
     return degrees.pp * degrees.tp * degrees.dp + own
 
 
-def _patterns(engine: Engine, degrees: Degrees) -> dict[str, Pattern]:
+def _patterns(engine: Engine, degrees: Degrees) -> dict[tuple[str, ...], Pattern]:
+    """By the axes whose groups are placed alike."""
     tp, dp, pp = degrees.tp, degrees.dp, degrees.pp
     attention = tp * dp
     copy = _copy_gpus(degrees)
@@ -77,30 +77,27 @@ def _patterns(engine: Engine, degrees: Degrees) -> dict[str, Pattern]:
         whole = stage if degrees.home == "per_stage" else copy
         aligned = np.gcd(np.gcd(tp, stage), copy)
         return {
-            "tp": Pattern(block=tp, period=aligned),
-            "dp": Pattern(block=1, count=dp, stride=tp, lanes=tp, period=np.gcd(stage, copy)),
-            "exchange": Pattern(block=whole, period=whole),
-            "pp": Pattern(block=copy, period=copy),
+            ("tp", "tp_far"): Pattern(block=tp, period=aligned),
+            ("dp",): Pattern(block=1, count=dp, stride=tp, lanes=tp, period=np.gcd(stage, copy)),
+            ("exchange",): Pattern(block=whole, period=whole),
+            ("pp",): Pattern(block=copy, period=copy),
         }
     if engine.rank_order.index("dp") < engine.rank_order.index("pp"):
         spread = pp * tp
         experts = Pattern(block=tp, count=dp, stride=spread, lanes=pp, lane_stride=tp, period=copy)
         return {
-            "tp": Pattern(block=tp, period=tp),
-            "dp": Pattern(block=1, count=dp, stride=spread, lanes=spread, period=copy),
-            "ep": experts,
-            "etp": experts,
-            "exchange": experts,
-            "pp": Pattern(block=spread, period=spread),
+            ("tp", "tp_far"): Pattern(block=tp, period=tp),
+            ("dp",): Pattern(block=1, count=dp, stride=spread, lanes=spread, period=copy),
+            ("ep", "etp", "exchange"): experts,
+            ("pp",): Pattern(block=spread, period=spread),
         }
     exchange = Pattern(
         block=1, count=degrees.ep, stride=degrees.etp, lanes=degrees.etp, period=degrees.ep * degrees.etp
     )
     return {
-        "tp": Pattern(block=tp, period=tp),
-        "dp": Pattern(block=1, count=dp, stride=tp, lanes=tp, period=attention),
-        "ep": exchange,
-        "etp": Pattern(block=degrees.etp, period=degrees.etp),
-        "exchange": exchange,
-        "pp": Pattern(block=copy, period=copy),
+        ("tp", "tp_far"): Pattern(block=tp, period=tp),
+        ("dp",): Pattern(block=1, count=dp, stride=tp, lanes=tp, period=attention),
+        ("etp",): Pattern(block=degrees.etp, period=degrees.etp),
+        ("ep", "exchange"): exchange,
+        ("pp",): Pattern(block=copy, period=copy),
     }

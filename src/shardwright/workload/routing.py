@@ -226,23 +226,20 @@ def _largest_of_ranks(mean: Floats, variance: Floats, total_variance: Floats, ep
 
     Degrees that leave as many kinds of ranks are taken together.
     """
-    kinds = [_classes(rank_sums(mean, ep)) for ep in eps]
+    of_ranks = [rank_sums(np.stack((mean, variance)), ep) for ep in eps]
+    kinds = [_classes(means) for means, _ in of_ranks]
     largest = np.empty((len(eps), len(mean)))
     for number in {len(copies) for _, copies in kinds}:
         rows = [row for row, (_, copies) in enumerate(kinds) if len(copies) == number]
-        means, variances = (
-            np.array([rank_sums(of_expert, eps[row])[:, kinds[row][0]] for row in rows])
-            for of_expert in (mean, variance)
-        )
+        means, variances = np.stack([of_ranks[row][..., kinds[row][0]] for row in rows], axis=1)
         copies = np.array([kinds[row][1] for row in rows])[:, None, :]
-        largest[rows] = expected_maximum(
-            Counts(
-                means,
-                variances,
-                np.broadcast_to(copies, means.shape),
-                np.broadcast_to(total_variance, means.shape[:-1]),
-            )
+        counts = Counts(
+            mean=means,
+            variance=variances,
+            copies=np.broadcast_to(copies, means.shape),
+            total_variance=np.broadcast_to(total_variance, means.shape[:-1]),
         )
+        largest[rows] = expected_maximum(counts)
     return largest
 
 
