@@ -110,8 +110,8 @@ def neutral(rows: Sequence[Bench]) -> ServingProfile:
     )
 
 
-def thinned(rows: Sequence[Configuration]) -> list[Configuration]:
-    """At most MOST_A_GROUP of each source, model, device and engine."""
+def thinned(rows: Sequence[Configuration], most: int = MOST_A_GROUP) -> list[Configuration]:
+    """At most so many of each source, model, device and engine."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, row in enumerate(rows):
         source = row.bench.case.row.source
@@ -119,9 +119,7 @@ def thinned(rows: Sequence[Configuration]) -> list[Configuration]:
     kept = [
         members[place]
         for members in groups.values()
-        for place in np.unique(
-            np.linspace(0, len(members) - 1, min(len(members), MOST_A_GROUP)).round().astype(int)
-        )
+        for place in np.unique(np.linspace(0, len(members) - 1, min(len(members), most)).round().astype(int))
     ]
     return [rows[index] for index in sorted(kept)]
 

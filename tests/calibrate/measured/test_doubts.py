@@ -13,7 +13,7 @@ SEEN = {
     "f02b2f403fec": ("little",),
     "0e680ab8f395": ("little",),
     "f782b5c91dd2": ("speculation",),
-    "715220ed4134": ("weights", "degrees"),
+    "715220ed4134": ("weights", "launches", "degrees"),
     "86295a6779c4": ("prompts",),
     "f2c8fa94263f": ("replicas",),
     "c413205a72be": ("ep",),

@@ -41,8 +41,8 @@ PREFIX_CACHED = ("h200_sxm/vllm/0.12.0/nvidia_Llama-3.1-8B-Instruct-FP8.csv",)
 
 
 LAUNCHED_ONE_BY_ONE = ("h200_sxm/vllm/0.12.0/Qwen_Qwen3-235B-A22B-FP8.csv",)
-"""Runs whose steps take 34 to 60 ms, 0.37 ms a layer and more, whatever is in flight (4 to 48 requests on 1, 2 or
-4 GPUs): a host that launches each kernel (eager mode), or experts' kernels that were not tuned."""
+"""Runs whose steps take 34 to 60 ms, 0.37 ms a layer and more, whatever is in flight (4 to 48 requests on 1,
+2 or 4 GPUs): a host that launches each kernel (eager mode), or experts' kernels that were not tuned."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ of all configurations tells the slope of a number for all engines, or all device
 would be without some of the rows follows from the same slopes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,14 +64,16 @@ def fit_serving(
     *,
     width: float = 1.0,
     rounds: int = ROUNDS,
+    fields: Collection[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Fit:
     """The numbers of the engines and devices that the rows speak of, as the rows have them.
 
-    width: 1 believes as little as HOST_WIDTHS and PACE_WIDTHS say, less believes more.
+    fields: those that are fitted, None all. width: 1 believes as little as HOST_WIDTHS and PACE_WIDTHS say,
+    less believes more.
     """
     owners = [owners_of(row, believed) for row in rows]
-    places = places_of(owners)
+    places = places_of(owners, fields)
     fit = _at(believed, np.zeros(len(places)), rows, owners, places, width)
     best = _loss(fit.errors, fit.theta, fit)
     for turn in range(rounds):
@@ -148,6 +150,8 @@ def _at(
     for side, (table, widths) in enumerate(TABLES.items()):
         for field in widths:
             alike = [index for index, at in enumerate(places) if (at.table, at.field) == (table, field)]
+            if not alike:
+                continue
             shifted = moved(profile, [places[index] for index in alike], np.full(len(alike), SLOPE))
             slope = np.nan_to_num((log_errors(rows, shifted) - errors) / SLOPE)
             for index in alike:

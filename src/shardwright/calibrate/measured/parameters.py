@@ -1,7 +1,7 @@
 """The fitted numbers of a serving profile: where they stand, and how far from what is believed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -52,14 +52,15 @@ def owners_of(row: Configuration, profile: ServingProfile) -> Owners:
     return profile.software.index(software), profile.paces.index(pace)
 
 
-def places_of(owners: Iterable[Owners]) -> list[Place]:
-    """All numbers that these configurations tell of."""
+def places_of(owners: Iterable[Owners], fields: Collection[str] | None = None) -> list[Place]:
+    """All numbers that these configurations tell of; of these fields, where some are named."""
     of_each = zip(*owners, strict=True)
     return [
         Place(table, row, field)
         for (table, widths), rows in zip(TABLES.items(), of_each, strict=True)
         for row in sorted(set(rows))
         for field in widths
+        if fields is None or field in fields
     ]
 
 
