@@ -16,7 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from serving_profile import HOST, PACE, ROWS, cell, neutral, sound_rows, thinned
+from serving_profile import HOST, PACE, ROWS, WIDTH, cell, neutral, sound_rows, thinned
 
 from shardwright.calibrate.measured.configuration import METRICS, Configuration, configurations
 from shardwright.calibrate.measured.fit import fit_serving
@@ -63,7 +63,7 @@ def ablation(rows: Sequence[Configuration], believed: ServingProfile) -> None:
     fields: tuple[str, ...] = ()
     for title, added in TERMS:
         fields += added
-        fit = fit_serving(rows, only(believed, fields), fields=fields)
+        fit = fit_serving(rows, only(believed, fields), width=WIDTH, fields=fields)
         errors = left_out_errors(rows, fit, family) if fields else fit.errors
         print(f"| {title} | " + " | ".join(cell(errors[:, column]) for column in range(3)) + " |", flush=True)
 
@@ -94,7 +94,8 @@ class Pair:
 
 def ranking(rows: Sequence[Configuration], believed: ServingProfile) -> None:
     """A table of how often the faster of two layouts is chosen, models left out."""
-    errors = left_out_errors(rows, fit_serving(thinned(rows, MOST_A_GROUP), believed), family)
+    fit = fit_serving(rows, believed, width=WIDTH)
+    errors = left_out_errors(rows, fit, family)
     found = list(pairs(rows, errors[:, METRICS.index("tpot_s")]))
     print(f"{len(found)} pairs of layouts with equal numbers of GPUs, by TPOT\n")
     print(
