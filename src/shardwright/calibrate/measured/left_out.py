@@ -49,15 +49,24 @@ def engine(row: Configuration) -> str:
 LEFT_OUT: Mapping[Distance, Group] = {"model": family, "device": device, "engine": engine}
 
 
-def left_out_errors(rows: Sequence[Configuration], fit: Fit, group: Group) -> Floats:
-    """ln(predicted / measured) of each row, its group left out: (rows, METRICS)."""
-    names = np.array([group(row) for row in rows])
+def left_out_errors(
+    fitted: Sequence[Configuration],
+    fit: Fit,
+    group: Group,
+    rows: Sequence[Configuration] | None = None,
+) -> Floats:
+    """ln(predicted / measured) of each row, its group left out of those fitted: (rows, METRICS).
+
+    rows: those fitted by default. NaN where nothing else was fitted.
+    """
+    rows = fitted if rows is None else rows
+    names, fitted_names = (np.array([group(row) for row in each]) for each in (rows, fitted))
     found = np.full((len(rows), len(METRICS)), np.nan)
     for name in np.unique(names):
-        kept = names != name
+        kept, out = fitted_names != name, names == name
         if kept.any():
-            out = [row for row, is_kept in zip(rows, kept, strict=True) if not is_kept]
-            found[~kept] = log_errors(out, told_by(rows, fit, refitted(fit, kept), kept))
+            profile = told_by(fitted, fit, refitted(fit, kept), kept)
+            found[out] = log_errors([row for row, is_out in zip(rows, out, strict=True) if is_out], profile)
     return found
 
 
