@@ -12,6 +12,8 @@ import pytest
 from shardwright.audit.commands.record import CommandAudit
 from shardwright.audit.record import Audit
 from shardwright.calibrate.calibration import Calibration
+from shardwright.calibrate.measured.own import OwnCalibration
+from shardwright.calibrate.measured.validation import Validation
 from shardwright.dag.document import StepGraph
 from shardwright.plan.alone import RankMeasurement
 from shardwright.plan.generation import Generation
@@ -19,14 +21,17 @@ from shardwright.plan.plan import Plan
 from shardwright.plan.proof import Proof
 from shardwright.record import Record
 from shardwright.search.explain import Explanation
+from shardwright.serving.simulation import Simulation
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 
-KINDS = [Plan, Audit, CommandAudit, Explanation, Proof, RankMeasurement, Generation, StepGraph, Calibration]
+PLANNED = [Plan, Audit, CommandAudit, Explanation, StepGraph, Simulation]
+EXECUTED = [Proof, RankMeasurement, Generation]
+MEASURED = [Calibration, OwnCalibration, Validation]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*PLANNED, *EXECUTED, *MEASURED])
 def test_schema_is_the_one_documented(kind: type[Record]) -> None:
     file = FOLDER / f"{kind.__name__.lower()}.json"
     schema = json.dumps(kind.model_json_schema(), indent=2) + "\n"

@@ -18,6 +18,7 @@ VERBS = {
     "graph": "what every GPU does, and when",
     "prove": "execute the layout, and compare with the unsharded model",
     "simulate": "the layout under a load of requests, as its clients would see it",
+    "validate": "predicted beside measured: every row of a file, with the errors by slice",
     "calibrate": "measured operators to a profile of the device, with its errors",
     "run": "generate tokens with the layout",
 }

@@ -12,7 +12,7 @@ from shardwright.cluster.cluster import Cluster
 from shardwright.cost.clock import Range
 from shardwright.cost.constants import constants
 from shardwright.cost.profile import Distance, Profile, profile_for
-from shardwright.cost.software import Spread
+from shardwright.cost.software import Metric, Pace, ServingProfile, Software, spread_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,20 @@ def reach_of(
     return _joined(operators.low, operators.high, [*causes, *_unmeasured(cluster, gpus_per_copy, pp)])
 
 
-def client_reach(cluster: Cluster, gpus_per_copy: int, pp: int, spread: Spread, source: str) -> Reach:
-    """Of what a client sees. spread: of the serving rows behind it, whose `source` is said."""
+def client_reach(
+    measured: ServingProfile,
+    metric: Metric,
+    software: Software,
+    pace: Pace,
+    *,
+    cluster: Cluster,
+    gpus_per_copy: int,
+    pp: int,
+) -> Reach:
+    """Of what a client sees. software, pace: what stands for the engine and the device in `measured`."""
+    spread = spread_of(measured, metric, software, pace)
     lacking = "" if spread.left_out == "model" else f", none of this {spread.left_out}"
-    said = f"{spread.rows} configurations of {source}, the model left out{lacking}"
+    said = f"{spread.rows} configurations of {measured.source}, the model left out{lacking}"
     causes = [(1.0, said), *_unmeasured(cluster, gpus_per_copy, pp)]
     return _joined(spread.low, spread.high, causes)
 

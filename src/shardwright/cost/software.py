@@ -7,7 +7,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 
@@ -54,6 +54,8 @@ class Pace(Record):
 
 
 Metric = Literal["tpot", "ttft", "throughput"]
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 Distance = Literal["model", "device", "engine"]
 """What nobody measured with the rest: the model alone, the device too, or even the engine."""

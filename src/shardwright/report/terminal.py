@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shardwright.audit.record import Audit
     from shardwright.calibrate.calibration import Calibration
     from shardwright.calibrate.measured.own import OwnCalibration
+    from shardwright.calibrate.measured.validation import Validation
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
     from shardwright.search.explain import Explanation
@@ -109,6 +110,13 @@ def print_simulation(found: "Simulation", console: Console) -> None:
     from shardwright.report.simulation_document import simulation_document  # noqa: PLC0415
 
     print_document(simulation_document(found), console)
+
+
+def print_validation(found: "Validation", console: Console) -> None:
+    """Predicted beside measured, as wide as the console."""
+    from shardwright.report.validation_document import validation_document  # noqa: PLC0415
+
+    print_document(validation_document(found), console)
 
 
 def print_document(document: Document, console: Console) -> None:

@@ -8,7 +8,7 @@ from shardwright.cost.clock import Range, program_range
 from shardwright.cost.interval import Reach, client_reach, reach_of
 from shardwright.cost.memory import RankMemory
 from shardwright.cost.price import wires_of
-from shardwright.cost.software import Metric, spread_of
+from shardwright.cost.software import METRICS, Metric
 from shardwright.cost.stages import stages
 from shardwright.cost.step import Seconds
 from shardwright.engine.engine import engine_grid
@@ -24,8 +24,6 @@ from shardwright.steps.operation import COMMUNICATION, Operation
 from shardwright.steps.program import rank_program
 from shardwright.units import GB, Estimate
 from shardwright.workload.workload import Targets
-
-CLIENT_METRICS: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
 
 MEMORY_SPREAD = 1.1
 """Weights and KV are exact; what the engine allocates beside them is not."""
@@ -63,7 +61,7 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     operators = operators_range(deployment, layout, timing)
     where = (deployment.cluster, deployment.profile, layout.gpus_per_copy, layout.pp)
     step = reach_of(*where, operators)
-    tpot, ttft, throughput = (_client(deployment, layout, metric) for metric in CLIENT_METRICS)
+    tpot, ttft, throughput = (_client(deployment, layout, metric) for metric in METRICS)
     in_decode = _largest_family(cost.decode.families)
 
     def within(reach: Reach, value: object, binds: str = in_decode) -> Estimate:
@@ -95,9 +93,14 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
 
 def _client(deployment: Deployment, layout: Layout, metric: Metric) -> Reach:
     """How far a client may be from what is predicted."""
-    measured, cluster = serving_of(deployment), deployment.cluster
-    spread = spread_of(measured, metric, *measured_as(deployment))
-    return client_reach(cluster, layout.gpus_per_copy, layout.pp, spread, measured.source)
+    return client_reach(
+        serving_of(deployment),
+        metric,
+        *measured_as(deployment),
+        cluster=deployment.cluster,
+        gpus_per_copy=layout.gpus_per_copy,
+        pp=layout.pp,
+    )
 
 
 def operators_range(deployment: Deployment, layout: Layout, timing: Timing) -> Range:

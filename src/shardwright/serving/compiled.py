@@ -17,13 +17,16 @@ IS_COMPILED = find_spec("numba") is not None
 
 
 def compiled(function: F) -> F:
-    """Machine code for `function`, kept between processes; the function itself where numba is missing."""
+    """Machine code for `function`, kept between processes; the function itself where numba is missing.
+
+    It holds no lock of Python's: what threads call runs on all cores.
+    """
     if not IS_COMPILED:
         return function
     from numba import njit  # noqa: PLC0415 - half a second, for verbs that simulate
 
     _forget_stale()
-    return cast(F, njit(cache=True, error_model="numpy")(function))
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 @cache

@@ -1,6 +1,6 @@
 """A measured case, ready to be simulated: its server without a host, and what its clients asked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from shardwright.calibrate.measured.case import Case
@@ -9,7 +9,7 @@ from shardwright.cost.host import Host
 from shardwright.cost.price import wires_of
 from shardwright.errors import InputError
 from shardwright.layout.stages import stage_counts
-from shardwright.serving.outcome import outcome_of
+from shardwright.serving.outcome import Outcome, outcome_of
 from shardwright.serving.requests import Lengths, Requests, closed_loop, open_loop, static_batch
 from shardwright.serving.server import Server, build_server, step_limits
 from shardwright.serving.simulate import simulate
@@ -23,6 +23,9 @@ MOST_REQUESTS = 4096
 OPEN_REQUESTS = 500
 """Where a source with a rate does not say how many."""
 
+Reach = tuple[int, int, int]
+"""Of tables: tokens and sequences of a step, tokens of a context."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -32,6 +35,11 @@ class Bench:
     server: Server
     requests: Requests
     by_median: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all requests of the run are simulated: else its time to the first token is not its own."""
+        return self.case.kind != "offline" or len(self.requests.length) == self.case.num_requests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +54,32 @@ class Seen:
 
 def benches(cases: Iterable[Case]) -> list[Bench | Refusal]:
     """Each case made ready; a Refusal where its GPUs have no room for a request."""
+    return list(each_bench(cases))
+
+
+def each_bench(cases: Iterable[Case]) -> Iterator[Bench | Refusal]:
+    """`benches`, one as soon as it is ready. A layout's tables are made once, for its longest request."""
+    each = [(case, _site(case)) for case in cases]
+    reaches: dict[object, Reach] = {}
+    for case, site in each:
+        reaches[site] = _farther(reaches.get(site, (1, 1, 1)), _reach(case))
     tables: dict[object, StepTimes] = {}
-    return [_bench(case, tables) for case in cases]
+    for case, site in each:
+        yield _bench(case, site, reaches[site], tables)
 
 
 def run_bench(bench: Bench, host: Host) -> Seen:
     """What its clients see with this host."""
-    outcome = outcome_of(simulate(replace(bench.server, host=host), bench.requests))
+    return seen_of(bench, bench_outcome(bench, host))
+
+
+def bench_outcome(bench: Bench, host: Host) -> Outcome:
+    """What becomes of its requests with this host."""
+    return outcome_of(simulate(replace(bench.server, host=host), bench.requests))
+
+
+def seen_of(bench: Bench, outcome: Outcome) -> Seen:
+    """Of an outcome, the figures that the row states."""
     ttft, tpot = outcome.ttft_s, outcome.tpot_s
     return Seen(
         ttft_s=ttft.p50 if bench.by_median else ttft.mean,
@@ -62,9 +89,10 @@ def run_bench(bench: Bench, host: Host) -> Seen:
     )
 
 
-def _bench(case: Case, tables: dict[object, StepTimes]) -> Bench | Refusal:
+def _bench(case: Case, site: object, reach: Reach, tables: dict[object, StepTimes]) -> Bench | Refusal:
     layers = stage_counts(case.layout, case.model.num_layers, case.engine.stages)
-    longest = case.input_tokens[1] + case.output_tokens[1]
+    if site not in tables:
+        tables[site] = _tables(case, layers, reach)
     try:
         server = build_server(
             case.model,
@@ -74,8 +102,8 @@ def _bench(case: Case, tables: dict[object, StepTimes]) -> Bench | Refusal:
             layers,
             host=Host(),
             length=round(case.mean_input_tokens + case.mean_output_tokens),
-            longest=longest,
-            times=_tables(case, layers, longest, tables),
+            longest=_longest(case),
+            times=tables[site],
             poll_steps=case.poll_steps,
             gather_steps=case.gather_steps,
         )
@@ -89,25 +117,41 @@ def _bench(case: Case, tables: dict[object, StepTimes]) -> Bench | Refusal:
     )
 
 
-def _tables(case: Case, layers: tuple[int, ...], longest: int, tables: dict[object, StepTimes]) -> StepTimes:
-    """Of the case's layout, reaching at least as far as it needs; made once for all that share them."""
-    most_tokens, most_sequences = step_limits(case.engine, case.cluster, longest)
-    reach = tuple(1 << (size - 1).bit_length() for size in (most_tokens, most_sequences, longest))
-    site = (case.model.model_dump_json(exclude={"name"}), case.cluster.model_dump_json(), case.engine.id)
-    key = (*site, case.engine.exchange, case.layout, reach)
-    if key not in tables:
-        tables[key] = step_times(
-            case.model,
-            case.layout,
-            layers,
-            wires_of(case.engine, case.cluster, case.layout),
-            Forms(exchange=case.engine.exchange),
-            RoutingProfile(),
-            most_tokens=reach[0],
-            most_sequences=reach[1],
-            longest=reach[2],
-        )
-    return tables[key]
+def _longest(case: Case) -> int:
+    return case.input_tokens[1] + case.output_tokens[1]
+
+
+def _site(case: Case) -> object:
+    """What the tables depend on, but for their reach."""
+    engine = case.engine
+    model, cluster = case.model.model_dump_json(exclude={"name"}), case.cluster.model_dump_json()
+    return model, cluster, engine.id, engine.exchange, case.layout
+
+
+def _reach(case: Case) -> Reach:
+    """As far as the case needs, or farther. By powers of two, short tables have the points of long ones."""
+    longest = _longest(case)
+    sizes = (*step_limits(case.engine, case.cluster, longest), longest)
+    tokens, sequences, context = (1 << (size - 1).bit_length() for size in sizes)
+    return tokens, sequences, context
+
+
+def _farther(one: Reach, other: Reach) -> Reach:
+    return max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2])
+
+
+def _tables(case: Case, layers: tuple[int, ...], reach: Reach) -> StepTimes:
+    return step_times(
+        case.model,
+        case.layout,
+        layers,
+        wires_of(case.engine, case.cluster, case.layout),
+        Forms(exchange=case.engine.exchange),
+        RoutingProfile(),
+        most_tokens=reach[0],
+        most_sequences=reach[1],
+        longest=reach[2],
+    )
 
 
 def _requests(case: Case) -> Requests:

@@ -36,7 +36,7 @@ def configurations(benches: Iterable[Bench], profile: ServingProfile) -> list[Co
     of, two."""
     alike: dict[tuple[object, ...], list[Bench]] = {}
     for bench in benches:
-        alike.setdefault(_key(bench, profile), []).append(bench)
+        alike.setdefault(configuration_key(bench, profile), []).append(bench)
     return [Configuration(bench=rows[0], measured=_medians(rows), rows=len(rows)) for rows in alike.values()]
 
 
@@ -45,7 +45,7 @@ def software_of(case: Case, profile: ServingProfile) -> Software:
     return software_for(profile, case.software, version=case.engine_version, date=case.date)
 
 
-def _key(bench: Bench, profile: ServingProfile) -> tuple[object, ...]:
+def configuration_key(bench: Bench, profile: ServingProfile) -> tuple[object, ...]:
     """What a configuration is known by. A change of engine settings, as of policies, makes another one."""
     case, row = bench.case, bench.case.row
     return (
@@ -53,6 +53,7 @@ def _key(bench: Bench, profile: ServingProfile) -> tuple[object, ...]:
         case.model.name,
         row.precision_weights,
         case.cluster.device.name,
+        case.cluster.nodes,
         case.software,
         software_of(case, profile),
         case.layout,

@@ -1,19 +1,18 @@
 """How many measured rows became cases, and which rules met the others."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from shardwright.calibrate.measured.case import Case
 from shardwright.calibrate.measured.doubts import DOUBTS, doubts_of
 from shardwright.calibrate.measured.refusal import Refusal
+from shardwright.record import Record
 
 NOT_OURS = ("layers",)
 """Refusals that are the model's: a share is of the rows whose model's layers are modelled."""
 
 
-@dataclass(frozen=True)
-class Coverage:
+class Coverage(Record):
     """Of the rows of one mode. refused, doubted: rows by rule; a case may be doubted by several."""
 
     mode: str
@@ -30,12 +29,14 @@ class Coverage:
         return self.cases / asked if asked else 1.0
 
 
-def coverage(readings: Iterable[Case | Refusal]) -> tuple[Coverage, ...]:
-    """One Coverage for each mode, the fullest first."""
+def coverage(
+    readings: Iterable[Case | Refusal], doubts: Callable[[Case], tuple[str, ...]] = doubts_of
+) -> tuple[Coverage, ...]:
+    """One Coverage for each mode, the fullest first. doubts: of a case, where they are known already."""
     by_mode: dict[str, list[Case | Refusal]] = {}
     for reading in readings:
         by_mode.setdefault(reading.row.mode, []).append(reading)
-    found = (_coverage(mode, members) for mode, members in by_mode.items())
+    found = (_coverage(mode, members, doubts) for mode, members in by_mode.items())
     return tuple(sorted(found, key=lambda each: -each.rows))
 
 
@@ -53,9 +54,11 @@ def coverage_lines(found: Sequence[Coverage]) -> Iterator[str]:
             yield f"doubted  {rule:<14}{count:>6}  {each.mode}: {sentences[rule]}"
 
 
-def _coverage(mode: str, members: Sequence[Case | Refusal]) -> Coverage:
+def _coverage(
+    mode: str, members: Sequence[Case | Refusal], doubts_in: Callable[[Case], tuple[str, ...]]
+) -> Coverage:
     refused: Counter[str] = Counter(each.rule for each in members if isinstance(each, Refusal))
-    doubts = [doubts_of(each) for each in members if isinstance(each, Case)]
+    doubts = [doubts_in(each) for each in members if isinstance(each, Case)]
     doubted: Counter[str] = Counter(rule for rules in doubts for rule in rules)
     return Coverage(
         mode=mode,

@@ -1,0 +1,45 @@
+"""shardwright validate: measured rows predicted, and how far from what was measured."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from shardwright.calibrate.measured.row import Row, read_rows
+from shardwright.calibrate.measured.validation import Validation, predictions_csv, validate_rows
+from shardwright.cli.output import print_result
+from shardwright.cost.software import ServingProfile, serving_file, shipped_serving
+from shardwright.plan.file import write_text
+from shardwright.report.terminal import print_validation
+from shardwright.serving.compiled import IS_COMPILED
+
+
+@click.command("validate")
+@click.argument("measured", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV file to write: a line each row")
+@click.option(
+    "--serving", type=click.Path(path_type=Path), help="file of `calibrate --from ROWS.csv -o` (the shipped)"
+)
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def command(measured: Path, output: Path | None, serving: Path | None, as_json: bool) -> None:
+    """Predict every row of MEASURED (.csv or .csv.gz), and hold it against what was measured, if anything.
+
+    OUT.csv has row_id, each figure with the ends of its 90 % interval, and status: ok, or why not.
+    """
+    rows = read_rows(measured)
+    profile = shipped_serving() if serving is None else serving_file(serving)
+    if not IS_COMPILED:
+        click.echo("numba is not installed (extra `serving`): this takes a hundred times longer", err=True)
+    found = _validated(rows, profile)
+    if output is not None:
+        click.echo(f"wrote {write_text(output, predictions_csv(found.rows))}", err=True)
+    print_result(found, print_validation, as_json=as_json)
+
+
+def _validated(rows: tuple[Row, ...], profile: ServingProfile) -> Validation:
+    """With what is done so far on stderr, where that is a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("predicting", total=len(rows))
+        return validate_rows(rows, profile, lambda cases: bar.advance(task, cases))
