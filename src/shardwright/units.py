@@ -56,6 +56,17 @@ def format_share(fraction: float) -> str:
     return f"{fraction * 100:.1f} %"
 
 
+def format_probability(probability: float) -> str:
+    """A probability in whole per cent, never as certainty.
+
+    >>> format_probability(0.973), format_probability(0.9999), format_probability(0.002)
+    ('97 %', '> 99 %', '< 1 %')
+    """
+    if probability > 0.99:
+        return "> 99 %"
+    return f"{probability * 100:.0f} %" if probability >= 0.01 else "< 1 %"
+
+
 def _digits(value: float) -> str:
     """Three significant digits, without exponent."""
     magnitude = abs(value)

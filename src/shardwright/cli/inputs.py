@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -25,7 +25,7 @@ from shardwright.search.search import search
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OBJECTIVES: tuple[Objective, ...] = ("throughput_per_gpu", "latency", "fewest_gpus")
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 WORKLOAD_OPTIONS = (
     ("--batch", "sequences in flight over all copies"),

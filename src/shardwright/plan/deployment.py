@@ -24,9 +24,10 @@ from shardwright.plan.claims import Claims
 from shardwright.plan.yamlfile import YamlFile
 from shardwright.record import Count, CountOrZero, Record, validated
 from shardwright.workload.routing import RoutingProfile
-from shardwright.workload.workload import Targets, Workload
+from shardwright.workload.workload import CLIENT_TARGETS, Targets, Workload
 
-Objective = Literal["throughput_per_gpu", "latency", "fewest_gpus"]
+Objective = Literal["throughput_per_gpu", "latency", "fewest_gpus", "probability"]
+"""probability: to meet the targets of what clients see, which need one."""
 
 ANY_ENGINE = "any"
 
@@ -133,6 +134,10 @@ def resolve(
     if fields.reserve.gpus >= cluster.num_gpus:
         raise InputError(
             "reserve.gpus", fields.reserve.gpus, f"fewer than the {cluster.num_gpus} GPUs of the cluster"
+        )
+    if fields.objective == "probability" and not any(getattr(fields.targets, t) for t in CLIENT_TARGETS):
+        raise InputError(
+            "objective", fields.objective, f"a target beside it, one of {', '.join(CLIENT_TARGETS)}"
         )
     notes = list(fields.assumptions) + model_notes + list(cluster_notes) + workload_notes
     if "engine" not in values:

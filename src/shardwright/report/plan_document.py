@@ -1,7 +1,7 @@
 """A plan as a document: the answer, then the reason, the command, the figures, and why not others."""
 
 from shardwright.plan.deployment import ANY_ENGINE, Deployment
-from shardwright.plan.plan import Plan, Pool, Rejected
+from shardwright.plan.plan import Plan, Pool, Rejected, TargetCheck
 from shardwright.report.document import Bullets, Document, Heading, Item, Paragraph
 from shardwright.report.pool_blocks import (
     alternatives_table,
@@ -13,7 +13,9 @@ from shardwright.report.pool_blocks import (
     time_blocks,
 )
 from shardwright.report.starting import starting
-from shardwright.report.words import counted, verdict_on
+from shardwright.report.words import QUANTITIES, counted, verdict_on
+from shardwright.units import format_probability
+from shardwright.workload.workload import CLIENT_TARGETS
 
 PREDICTED = "All figures are predictions; an interval stands in brackets behind each."
 
@@ -71,10 +73,28 @@ def _answer(plan: Plan) -> Document:
                 Item("Model", f"{deployment.model.name}, {priced_for}"),
                 Item("Load", load(deployment)),
                 Item("Why", plan.reason),
+                *_likely(plan),
             )
         ),
         Paragraph(PREDICTED),
     )
+
+
+def _likely(plan: Plan) -> tuple[Item, ...]:
+    """How likely each target of what clients see is met, where the plan was chosen by it."""
+    checks = [check for check in plan.targets if check.name in CLIENT_TARGETS]
+    if plan.deployment.objective != "probability" or not checks:
+        return ()
+    said = [f"{_asked(check)}: {format_probability(check.probability)}" for check in checks]
+    if len(checks) > 1:
+        least = format_probability(min(check.probability for check in checks))
+        said.append(f"all of them: {least}, as the least likely, for their errors are common")
+    return (Item("Likely", "meets " + "; ".join(said)),)
+
+
+def _asked(check: TargetCheck) -> str:
+    quantity = QUANTITIES[check.name]
+    return f"{quantity.title} {quantity.form(check.target * quantity.unit)}"
 
 
 def _pool(plan: Plan, pool: Pool) -> Document:

@@ -29,7 +29,14 @@ from shardwright.report.words import (
     with_interval,
 )
 from shardwright.search.choices import Choice
-from shardwright.units import Estimate, format_bytes, format_rate, format_seconds, format_share
+from shardwright.units import (
+    Estimate,
+    format_bytes,
+    format_probability,
+    format_rate,
+    format_seconds,
+    format_share,
+)
 
 PARTS = {
     "dense_weights": "weights: attention, dense",
@@ -95,7 +102,7 @@ def targets_table(checks: tuple[TargetCheck, ...], pool: Pool) -> Document:
     for check in checks:
         quantity = QUANTITIES[check.name]
         predicted = with_interval(quantity.figure(pool.figures), quantity.form)
-        likely = f"{check.probability:.0%}"
+        likely = format_probability(check.probability)
         rows.append((quantity.title, quantity.target(check.target), predicted, outcome(check), likely))
     heads = columns("target", "asked", "predicted", ("outcome", "status"), ("likely", "number"))
     doubt = any(outcome(check) == UNCERTAIN for check in checks)

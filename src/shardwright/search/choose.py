@@ -26,12 +26,13 @@ MOST_NEAR_EQUAL = 64
 class Ranking:
     """fits: within memory, and a request of max_model_len fits. misses: worst prediction / target, 1 meets.
 
-    order: rows that fit, best first.
+    order: rows that fit, best first. likely: to meet the targets, where rows are ranked by it.
     """
 
     fits: NDArray[np.bool_]
     misses: Floats
     order: NDArray[np.int64]
+    likely: Floats | None = None
 
     @property
     def num_meeting(self) -> int:
@@ -62,19 +63,28 @@ def miss_ratios(targets: Targets, columns: dict[str, Floats]) -> dict[str, Float
     return {name: ratio(target) for name, (target, ratio) in ratios.items() if target is not None}
 
 
-def rank(table: Table, targets: Targets, objective: Objective) -> Ranking:
-    """Order the table: rows that meet all targets by the objective, then the others by their worst miss."""
+def rank(table: Table, targets: Targets, objective: Objective, likely: Floats | None = None) -> Ranking:
+    """Order the table: rows that meet all targets by the objective, then the others by their worst miss.
+
+    likely: of each row, for the objective of that name, by which those that miss a target are ranked too.
+    """
     columns = table.columns
     fits = (columns["over_budget_bytes"] <= 0) & (columns["kv_sequences"] >= 1)
     misses = np.maximum.reduce([np.zeros(len(table)), *miss_ratios(targets, columns).values()])
     throughput = -columns["throughput_tokens_per_s"]
+    worst = np.maximum(misses, 1.0)
+    if objective == "probability":
+        assert likely is not None
+        ties = (table.num_gpus, columns["tpot_s"], throughput, worst)
+        order = np.lexsort((*ties, -_told_apart(likely), misses > 1))
+        return Ranking(fits=fits, misses=misses, order=order[fits[order]], likely=likely)
     keys = {
         # GPUs given are paid for, used or not: the most tokens on them is the most tokens per GPU.
         "throughput_per_gpu": (table.num_gpus, columns["tpot_s"], throughput),
         "latency": (table.num_gpus, throughput, columns["tpot_s"]),
         "fewest_gpus": (columns["tpot_s"], throughput, table.num_gpus),
     }[objective]
-    order = np.lexsort((*keys, np.maximum(misses, 1.0)))
+    order = np.lexsort((*keys, worst))
     return Ranking(fits=fits, misses=misses, order=order[fits[order]])
 
 
@@ -84,13 +94,21 @@ def near_equal(table: Table, ranking: Ranking, objective: Objective) -> list[int
         return []
     best = ranking.order[0]
     tpot = table.columns["tpot_s"]
-    score = 1 / table.columns["throughput_tokens_per_s"] if objective == "throughput_per_gpu" else tpot
+    by_throughput = objective in ("throughput_per_gpu", "probability")
+    score = 1 / table.columns["throughput_tokens_per_s"] if by_throughput else tpot
     alike = np.maximum(ranking.misses, 1.0) <= max(ranking.misses[best], 1.0) * (1 + 1e-9)
+    if ranking.likely is not None:
+        alike &= _told_apart(ranking.likely) == _told_apart(ranking.likely)[best]
     alike &= score <= score[best] * (1 + NEAR_EQUAL)
     if objective == "fewest_gpus":
         alike &= table.num_gpus == table.num_gpus[best]
     found: list[int] = ranking.order[alike[ranking.order]][:MOST_NEAR_EQUAL].tolist()
     return found
+
+
+def _told_apart(likely: Floats) -> Floats:
+    """Probabilities in whole per cent: what lies closer is one."""
+    return np.round(likely, 2)
 
 
 def engines_for(

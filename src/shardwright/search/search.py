@@ -13,12 +13,13 @@ from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Alternative, Plan, Rejected
 from shardwright.search.choose import NEAR_EQUAL, Ranking, engines_for, near_equal, pareto, rank
 from shardwright.search.engine import engine_of
+from shardwright.search.likely import likely
 from shardwright.search.obstacles import obstacles
 from shardwright.search.pool import build_pool, check_targets
 from shardwright.search.settle import settle
 from shardwright.search.table import Table, price_all
 from shardwright.search.timing import Timing, time_layout
-from shardwright.units import GB, format_rate, format_seconds
+from shardwright.units import GB, format_probability, format_rate, format_seconds
 
 
 class NoLayoutError(ShardwrightError):
@@ -64,7 +65,8 @@ def ranked(deployment: Deployment, *, exact_gpus: int | None = None) -> tuple[Ta
     max_gpus = deployment.usable_gpus if exact_gpus is None else exact_gpus
 
     def order(table: Table) -> Ranking:
-        ranking = rank(table, deployment.targets, deployment.objective)
+        odds = likely(deployment, table) if deployment.objective == "probability" else None
+        ranking = rank(table, deployment.targets, deployment.objective, odds)
         return ranking if exact_gpus is None else ranking.only(table.num_gpus == exact_gpus)
 
     table = settle(deployment, price_all(deployment, engine, max_gpus=max_gpus), order)
@@ -184,6 +186,7 @@ def _reason(deployment: Deployment, table: Table, ranking: Ranking, best: int, a
         "throughput_per_gpu": "most tokens/s on the GPUs given",
         "latency": "the lowest TPOT",
         "fewest_gpus": "the fewest GPUs",
+        "probability": "",
     }[deployment.objective]
     columns = table.columns
     meeting = ranking.num_meeting
@@ -192,6 +195,8 @@ def _reason(deployment: Deployment, table: Table, ranking: Ranking, best: int, a
     if not meeting:
         scope = f"none of {len(table)} legal layouts meets all targets; this one comes nearest"
         aim = f"worst miss {ranking.misses[best]:.2f} x"
+    if ranking.likely is not None:
+        aim = f"the likeliest to meet them, {format_probability(ranking.likely[best])}"
     figure = (
         f"{format_rate(columns['throughput_tokens_per_s'][best])}, "
         f"TPOT {format_seconds(float(columns['tpot_s'][best]))}"

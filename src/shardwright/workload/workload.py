@@ -37,6 +37,10 @@ class Workload(Record):
         return self.input_tokens + self.output_tokens / 2
 
 
+CLIENT_TARGETS = ("tpot_ms", "ttft_ms", "throughput_tokens_per_s")
+"""Targets of what clients see: how far these may be off was measured."""
+
+
 class Targets(Record):
     """What the deployment must reach; an absent field is no target.
 
