@@ -33,7 +33,7 @@ SHARE_BELOW = np.array([0.5 * (1 + erf(z / sqrt(2))) for z in NORMAL])
 
 
 def likely(deployment: Deployment, table: Table) -> Floats:
-    """That a row meets the least likely of the targets, as Estimate.probability_up_to has each."""
+    """That a row meets the least likely target, as Estimate.probability_up_to has each of them."""
     found = np.ones(len(table))
     for name in CLIENT_TARGETS:
         target = getattr(deployment.targets, name)
@@ -50,7 +50,7 @@ def likely(deployment: Deployment, table: Table) -> Floats:
 
 
 def _reaches(deployment: Deployment, table: Table, metric: Metric) -> tuple[Floats, Floats]:
-    """(low, high) of each row: they differ by whether a copy spans nodes, and by whether it has a pipeline."""
+    """(low, high) of each row: they differ by whether a copy spans nodes and whether it is a pipeline."""
     cluster, pp = deployment.cluster, table.degrees("pp")
     size = table.num_gpus // table.degrees("copies")
     low, high = np.empty(len(table)), np.empty(len(table))
