@@ -1,6 +1,7 @@
 """A simulated load as a document: what clients see, and where the time to the first token goes."""
 
 from shardwright.report.document import Bullets, Document, Heading, Paragraph, columns, table
+from shardwright.report.pool_blocks import obstacles_blocks
 from shardwright.report.words import counted
 from shardwright.serving.outcome import Outcome, Spread
 from shardwright.serving.requests import Lengths
@@ -15,6 +16,7 @@ def simulation_document(found: Simulation) -> Document:
         Heading(f"Simulated: {found.layout} on {counted(found.num_gpus, 'GPU')}, {found.engine}", level=1),
         Paragraph(f"{found.name}: {load_words(found.load)}."),
         Paragraph("A prediction. " + found.basis + "."),
+        *obstacles_blocks(found.obstacles),
         Heading("What clients see"),
         *table(
             columns("", ("mean", "number"), ("p50", "number"), ("p90", "number"), ("p99", "number")),
@@ -101,4 +103,6 @@ def _targets(found: Simulation) -> Document:
     if asked.ttft_ms is None and asked.tpot_ms is None and asked.throughput_tokens_per_s is None:
         return ()
     word = "met" if found.met else "missed"
+    if found.obstacles:
+        return ()
     return (Paragraph(f"Targets of TTFT, TPOT and throughput, at the means: {word}.", status=word),)

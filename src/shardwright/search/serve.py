@@ -7,7 +7,8 @@ from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.search.engine import engine_of, host_for, measured_as, serving_of
-from shardwright.search.timing import forms_of, stage_layers, time_layout
+from shardwright.search.obstacles import obstacles
+from shardwright.search.timing import Timing, forms_of, stage_layers, time_layout
 from shardwright.serving.outcome import Outcome, outcome_of
 from shardwright.serving.requests import Requests, closed_loop, open_loop, static_batch
 from shardwright.serving.server import Server, build_server
@@ -15,10 +16,16 @@ from shardwright.serving.simulate import simulate
 from shardwright.serving.simulation import Load, Simulation
 from shardwright.workload.workload import Targets
 
+OF_A_BATCH = ("idle", "memory")
+"""Obstacles to the batch of the deployment: what a load of one's own makes of them, its simulation shows."""
+
 
 def simulate_layout(deployment: Deployment, layout: Layout, load: Load) -> Simulation:
     """What clients of the layout see of the load. Raises InputError where it has no room for a request."""
-    server = server_of(deployment, layout, load)
+    timing = time_layout(deployment, layout)
+    in_the_way = obstacles(deployment, layout, timing.price)
+    found = tuple(breach for breach in in_the_way if breach.rule not in OF_A_BATCH)
+    server = server_of(deployment, layout, load, timing)
     outcome = outcome_of(simulate(server, requests_of(load)), deployment.targets)
     engine, profile = engine_of(deployment), serving_of(deployment)
     own, distance = profile_for(deployment.cluster.device)
@@ -37,15 +44,15 @@ def simulate_layout(deployment: Deployment, layout: Layout, load: Load) -> Simul
         most_sequences=server.policy.most_sequences,
         most_tokens=server.policy.most_tokens,
         outcome=outcome,
-        met=_met(deployment.targets, outcome),
+        obstacles=found,
+        met=not found and _met(deployment.targets, outcome),
         basis=f"operators of {own.device} ({distance}), host and pace: {profile.source} ({profile.date})",
     )
 
 
-def server_of(deployment: Deployment, layout: Layout, load: Load) -> Server:
-    """The layout as a server of such a load, under the schedule that serves it best."""
+def server_of(deployment: Deployment, layout: Layout, load: Load, timing: Timing) -> Server:
+    """The layout as a server of such a load, under the schedule that serves it best, which is `timing`'s."""
     engine, model = engine_of(deployment), deployment.model
-    timing = time_layout(deployment, layout)
     plain_s = timing.tried[0].step_s
     host = host_for(deployment)
     mean = round(load.input_tokens.mean + load.output_tokens.mean)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from shardwright.engine.engine import Breach
 from shardwright.record import Count, Record
 from shardwright.serving.outcome import Outcome
 from shardwright.serving.requests import Lengths
@@ -40,6 +41,8 @@ class Simulation(Record):
     most_sequences: int
     most_tokens: int
     outcome: Outcome
+    obstacles: tuple[Breach, ...] = ()
+    """What keeps the layout from running at all."""
     met: bool
-    """Every target of TTFT, TPOT and throughput is met, at the means."""
+    """It runs, and every target of TTFT, TPOT and throughput is met, at the means."""
     basis: str
