@@ -7,7 +7,8 @@ import numpy as np
 
 from shardwright.calibrate.measured.bench import Bench
 from shardwright.calibrate.measured.case import Case
-from shardwright.cost.software import ServingProfile, Software, software_for
+from shardwright.cost.host import Host
+from shardwright.cost.software import ServingProfile, Software, host_of, pace_of, software_for
 
 METRICS = ("tpot_s", "ttft_s", "output_tokens_per_s", "e2e_s")
 """What may be measured of a run, as bench.Seen names it."""
@@ -43,6 +44,12 @@ def configurations(benches: Iterable[Bench], profile: ServingProfile) -> list[Co
 def software_of(case: Case, profile: ServingProfile) -> Software:
     """The engine that a case ran on."""
     return software_for(profile, case.software, version=case.engine_version, date=case.date)
+
+
+def host_for(case: Case, profile: ServingProfile) -> Host:
+    """What the host of a case costs by this profile, and the pace of its devices."""
+    software = software_of(case, profile)
+    return host_of(software, pace_of(profile, case.cluster.device, software), case.model.num_layers)
 
 
 def configuration_key(bench: Bench, profile: ServingProfile) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.calibrate.measured.bench import Seen, run_bench
-from shardwright.calibrate.measured.configuration import METRICS, Configuration, software_of
+from shardwright.calibrate.measured.configuration import METRICS, Configuration, host_for
 from shardwright.calibrate.measured.parameters import (
     TABLES,
     Owners,
@@ -23,7 +23,7 @@ from shardwright.calibrate.measured.parameters import (
     owners_of,
     places_of,
 )
-from shardwright.cost.software import ServingProfile, host_of, pace_of
+from shardwright.cost.software import ServingProfile
 from shardwright.serving.times import Floats
 
 ERRORS: Mapping[str, float] = {"tpot_s": 0.12, "ttft_s": 0.3, "output_tokens_per_s": 0.15, "e2e_s": 0.15}
@@ -130,10 +130,7 @@ def log_errors(rows: Sequence[Configuration], profile: ServingProfile) -> Floats
 
 def predicted(row: Configuration, profile: ServingProfile) -> Seen:
     """What the clients of a configuration see by this profile."""
-    case = row.bench.case
-    software = software_of(case, profile)
-    pace = pace_of(profile, case.cluster.device, software)
-    return run_bench(row.bench, host_of(software, pace, case.model.num_layers))
+    return run_bench(row.bench, host_for(row.bench.case, profile))
 
 
 def _at(

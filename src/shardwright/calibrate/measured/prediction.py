@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from shardwright.calibrate.measured.bench import Bench, bench_outcome, each_bench, seen_of
 from shardwright.calibrate.measured.case import Case
-from shardwright.calibrate.measured.configuration import configuration_key, software_of
+from shardwright.calibrate.measured.configuration import configuration_key, host_for, software_of
 from shardwright.calibrate.measured.refusal import Refusal
 from shardwright.cost.host import Host
 from shardwright.cost.interval import Reach, client_reach
-from shardwright.cost.software import METRICS, Metric, ServingProfile, host_of, pace_of
+from shardwright.cost.software import METRICS, Metric, ServingProfile, pace_of
 from shardwright.serving.outcome import Outcome
 from shardwright.units import Estimate, total
 
@@ -73,12 +73,6 @@ def predict(
             found.append(each if isinstance(each, Refusal) else _predicted(*each, profile))
             tick(0.5)
     return found
-
-
-def host_for(case: Case, profile: ServingProfile) -> Host:
-    """What the host of a case costs by this profile, and the pace of its devices."""
-    software = software_of(case, profile)
-    return host_of(software, pace_of(profile, case.cluster.device, software), case.model.num_layers)
 
 
 @dataclass(frozen=True, kw_only=True)
