@@ -89,7 +89,7 @@ def test_its_name_is_worth_its_fields(tmp_path: Path) -> None:
     stated = resolve({**values, "cluster": section(named)})
     assert search(named).pools == search(stated).pools
     carried = resolve({"model": "Qwen3-8B", "cluster": section(named)})
-    assert search(carried).pools[0].figures.tpot_s != search(named).pools[0].figures.tpot_s
+    assert search(carried).pools[0].figures.step_s != search(named).pools[0].figures.step_s
 
 
 def test_a_link_that_is_stated_wins(tmp_path: Path) -> None:

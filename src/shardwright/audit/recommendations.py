@@ -171,7 +171,7 @@ def expert_balance(step: Step) -> Recommendation:
     factor = number(load.expert_rows) / mean_rows
     active = _mean_active(step)
     even = step.cost(replace(load, expert_rows=mean_rows, active_experts=active))
-    gain_s = max(0.0, step.cycle_s - number(even.cycle_s))
+    gain_s = max(0.0, step.devices_cycle_s - number(even.cycle_s)) * step.pace
     sentence = (
         f"The busiest rank expects {factor:.2f} x the mean rows and reads {number(load.active_experts):.1f} "
         f"experts a layer, {active:.1f} in the mean. To choose replicas of experts by load can bring it to "

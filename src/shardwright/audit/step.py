@@ -55,6 +55,16 @@ class Step:
         return self.subject.pool.figures.step_s.value
 
     @property
+    def devices_cycle_s(self) -> float:
+        """The devices' part of it, as their operators take alone, without overlap."""
+        return number(self.subject.price.decode.cycle_s)
+
+    @property
+    def pace(self) -> float:
+        """What the devices take in a running engine, as a share of that."""
+        return self.subject.price.host.decode
+
+    @property
     def pass_s(self) -> float:
         """One micro-batch through all stages."""
         return number(self.subject.price.decode.pass_s)
@@ -91,7 +101,7 @@ class Step:
 
     def of_cycle(self, seconds: float) -> float:
         """Seconds saved of a pass, as seconds saved between two tokens of a sequence."""
-        return seconds / self.pass_s * self.cycle_s
+        return seconds / self.pass_s * self.devices_cycle_s * self.pace
 
 
 def number(value: object) -> float:
