@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardwright.units import Estimate
+from shardwright.units import Estimate, format_probability
 
 VALUES = st.floats(1e-6, 1e6)
 WIDTHS = st.floats(1.0001, 50)
@@ -62,3 +62,11 @@ def test_one_standard_deviation_is_84_per_cent() -> None:
     figure = an_estimate(10, 2, 3)
     assert figure.probability_up_to(10 * exp(log(3) / 1.6449)) == pytest.approx(0.8413, abs=1e-4)
     assert figure.probability_up_to(10 / exp(log(2) / 1.6449)) == pytest.approx(0.1587, abs=1e-4)
+
+
+@given(st.floats(0, 1))
+def test_no_probability_is_printed_as_certain(probability: float) -> None:
+    text = format_probability(probability)
+    assert text not in ("0 %", "100 %")
+    if text[0] not in "<>":
+        assert abs(float(text.removesuffix(" %")) / 100 - probability) <= 0.005 + 1e-9

@@ -8,6 +8,7 @@ from shardwright.audit.floor import weight_floor
 from shardwright.cost.profile import read_profile
 from shardwright.dag.schedule import Schedule
 from shardwright.layout.notation import parse_layout
+from shardwright.search.engine import host_for
 from shardwright.search.timing import offered, plain_timing, play, price_layout
 from shardwright.steps.operation import COMMUNICATION
 from shardwright.workload.routing import RoutingProfile
@@ -126,10 +127,9 @@ def test_one_message_saves_the_latency_of_two_more() -> None:
     laws = read_profile("A100-SXM-80GB").collectives
     law = next(law for law in laws if law.collective == "all_gather")
     dispatch_s = 16 * (law.a + 4 * law.b) * 1e-6  # one gather of 4 ranks in each of 16 layers
-    pool = audited("reference").pool
-    assert pool is not None
-    pass_s = sum(pool.seconds_by_family.values())
-    assert found.gain_s == pytest.approx(2 * dispatch_s * pool.figures.step_s.value / pass_s)
+    step = plain_timing(REFERENCE, parse_layout("tp2.dp2.pp2/ep4")).price.decode
+    cycles = step.cycle_s / step.pass_s  # two micro-batches over two stages, the last with the head
+    assert found.gain_s == pytest.approx(2 * dispatch_s * cycles * host_for(REFERENCE).decode)
     two = audit(with_claims(REFERENCE, micro_batches=2)).recommendations
     assert "at different ones" in {row.id: row for row in two}["batched_exchange"].sentence
     one_stage = REFERENCE.model_copy(update={"layout": "tp2.dp4/ep8"})
