@@ -1,10 +1,10 @@
-"""What each term of a serving profile buys, and how well the faster of two layouts is told.
+"""What each term of a serving profile buys, what a few rows of one's own do, and which layout is faster.
 
-python benchmarks/serving_accuracy.py [ROWS.csv.gz] [--ablation] [--ranking]; both without a flag
+python benchmarks/serving_accuracy.py [ROWS.csv.gz] [--ablation] [--own] [--ranking]; all without a flag
 
 Aggregated rows, at most MOST_A_GROUP configurations of one source, model, device and engine. Each line of the
 ablation is a fit of its own, its errors those of models left out. Prints tables as markdown
-(docs/accuracy.md). Two minutes for the ranking, 15 for the ablation, on a quiet core.
+(docs/accuracy.md). Five minutes for ranking and own rows, 15 for the ablation, on a quiet core.
 """
 
 import argparse
@@ -19,8 +19,9 @@ import numpy as np
 from serving_profile import HOST, PACE, ROWS, WIDTH, cell, neutral, sound_rows, thinned
 
 from shardwright.calibrate.measured.configuration import METRICS, Configuration, configurations
-from shardwright.calibrate.measured.fit import fit_serving
-from shardwright.calibrate.measured.left_out import family, left_out_errors
+from shardwright.calibrate.measured.fit import Fit, fit_serving, log_errors, refitted
+from shardwright.calibrate.measured.left_out import device, engine, family, left_out_errors, told_by
+from shardwright.calibrate.measured.own import own_fit
 from shardwright.cost.software import ServingProfile
 from shardwright.serving.times import Floats
 
@@ -36,6 +37,9 @@ TERMS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """Terms in the order in which they are added, with their fields."""
 
+OWN = (3, 10)
+"""Rows of one's own that are fitted to."""
+
 RESAMPLES = 2000
 CLOSE_DAYS = 31
 
@@ -45,16 +49,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("rows", nargs="?", type=Path, default=ROWS)
     parser.add_argument("--ablation", action="store_true")
+    parser.add_argument("--own", action="store_true")
     parser.add_argument("--ranking", action="store_true")
     options = parser.parse_args()
-    both = options.ablation == options.ranking
+    every = not (options.ablation or options.own or options.ranking)
     benches = [bench for bench in sound_rows(options.rows) if bench.case.row.mode == "agg"]
     believed = neutral(benches)
     rows = configurations(benches, believed)
-    if both or options.ranking:
-        ranking(rows, believed)
-    if both or options.ablation:
-        ablation(thinned(rows, MOST_A_GROUP), believed)
+    few = thinned(rows, MOST_A_GROUP)
+    if every or options.own or options.ranking:
+        fit = fit_serving(few, believed, width=WIDTH)
+        if every or options.ranking:
+            ranking(rows, left_out_errors(few, fit, family, rows))
+        if every or options.own:
+            own_rows(few, fit)
+    if every or options.ablation:
+        ablation(few, believed)
 
 
 def ablation(rows: Sequence[Configuration], believed: ServingProfile) -> None:
@@ -80,6 +90,36 @@ def only(believed: ServingProfile, fields: Sequence[str]) -> ServingProfile:
     )
 
 
+def own_rows(rows: Sequence[Configuration], fit: Fit) -> None:
+    """A table of the errors on the rest of a system's rows, before and after the profile saw a few of them.
+
+    A system: one source, model, device and engine, its model left out of the profile that it starts from.
+    """
+    names = [(row.bench.case.row.source, family(row), device(row), engine(row)) for row in rows]
+    families = np.array([family(row) for row in rows])
+    drawn = np.random.default_rng(0)
+    print(
+        "\n| own rows | systems | rows scored | TPOT | TTFT | throughput |\n|---:|---:|---:|---:|---:|---:|"
+    )
+    errors: dict[int, list[Floats]] = {count: [] for count in (0, *OWN)}
+    for name in dict.fromkeys(names):
+        members = drawn.permutation([index for index, other in enumerate(names) if other == name])
+        if len(members) < 2 * max(OWN):
+            continue
+        kept = families != name[1]
+        start = told_by(rows, fit, refitted(fit, kept), list(kept))
+        scored = [rows[index] for index in members[max(OWN) :]]
+        errors[0].append(log_errors(scored, start))
+        for count in OWN:
+            profile = own_fit([rows[index] for index in members[:count]], start).profile
+            errors[count].append(log_errors(scored, profile))
+    for count, found in errors.items():
+        table = np.concatenate(found)
+        cells = " | ".join(cell(table[:, column]) for column in range(3))
+        print(f"| {count} | {len(found)} | {len(table)} | {cells} |")
+    print()
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two layouts of one model on as many GPUs under one load; ratio: seconds a token of the first over those
@@ -92,10 +132,8 @@ class Pair:
     """-1 where a copy of the first takes fewer GPUs, 1 where the second does, else 0."""
 
 
-def ranking(rows: Sequence[Configuration], believed: ServingProfile) -> None:
-    """A table of how often the faster of two layouts is chosen, models left out."""
-    few = thinned(rows, MOST_A_GROUP)
-    errors = left_out_errors(few, fit_serving(few, believed, width=WIDTH), family, rows)
+def ranking(rows: Sequence[Configuration], errors: Floats) -> None:
+    """A table of how often the faster of two layouts is chosen. errors: of models left out."""
     found = list(pairs(rows, errors[:, METRICS.index("tpot_s")]))
     print(f"{len(found)} pairs of layouts with equal numbers of GPUs, by TPOT\n")
     print(

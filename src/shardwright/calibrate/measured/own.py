@@ -56,14 +56,20 @@ def calibrate_rows(
     configs = [found for bench in sound if (found := one_row(bench)).measured]
     if not configs:
         raise InputError("--from", f"{len(rows)} rows", "a row with a measured TTFT, TPOT or throughput")
-    believed = _with_own_rows(shipped, configs)
-    fit = fit_serving(configs, believed, width=OWN_WIDTH, say=say)
+    fit = own_fit(configs, shipped, say)
     profile = _marked(fit, configs)
     return OwnCalibration(
         profile=profile,
         rows=tuple(_rows(configs, log_errors(configs, shipped), fit)),
         refused=refused,
     )
+
+
+def own_fit(
+    configs: Sequence[Configuration], shipped: ServingProfile, say: Callable[[str], None] = lambda text: None
+) -> Fit:
+    """The shipped profile moved to these configurations."""
+    return fit_serving(configs, _with_own_rows(shipped, configs), width=OWN_WIDTH, say=say)
 
 
 def _with_own_rows(profile: ServingProfile, configs: Sequence[Configuration]) -> ServingProfile:
