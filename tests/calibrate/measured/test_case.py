@@ -150,6 +150,34 @@ def test_settings_of_the_harness_are_the_engines() -> None:
     )
 
 
+def test_a_step_takes_the_tokens_that_the_harness_reckoned_for_the_load() -> None:
+    deepseek = {"model": "deepseek-ai/DeepSeek-R1", "gpu": "B200", "gpus": 8, "tp": 8, "engine": "trtllm"}
+    load = {"isl": 8192, "osl": 1024, "concurrency_or_batch": 64}
+    row = a_row(**deepseek, **load, source="InferenceX (SemiAnalysis) API rows", precision_weights="fp8")
+    case = a_case(row)
+    assert case.engine.memory.limits_on(case.cluster.device).max_batched_tokens == 8192 + 64 + 64
+    assert case.gather_steps == 60
+    own = a_case(row, source="mine")
+    assert own.engine.memory.limits_on(own.cluster.device).max_batched_tokens == 8192
+    assert own.gather_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "cells", "by_median"),
+    [
+        ("InferenceX (SemiAnalysis) API rows", {}, True),
+        ("InferenceX (SemiAnalysis) API rows", {"ttft_ms_mean": 100.0}, False),
+        ("AIConfigurator silicon_sample (InferenceX rows)", {}, False),
+        ("mine", {}, False),
+        ("mine", {"ttft_ms_median": 90.0, "ttft_ms_mean": 100.0}, True),
+    ],
+)
+def test_times_are_medians_by_their_cells_or_else_by_their_source(
+    source: str, cells: dict[str, object], by_median: bool
+) -> None:
+    assert a_case(a_row(source=source, **cells)).by_median is by_median
+
+
 def test_what_ran_is_kept_beside_what_stands_for_it() -> None:
     case = a_case("95227a218553")
     assert (case.software, case.engine.id) == ("atom", "vllm")

@@ -29,12 +29,11 @@ Reach = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """server: on which no host costs anything yet. by_median: the row's times are medians."""
+    """server: on which no host costs anything yet."""
 
     case: Case
     server: Server
     requests: Requests
-    by_median: bool
 
     @property
     def is_whole(self) -> bool:
@@ -82,8 +81,8 @@ def seen_of(bench: Bench, outcome: Outcome) -> Seen:
     """Of an outcome, the figures that the row states."""
     ttft, tpot = outcome.ttft_s, outcome.tpot_s
     return Seen(
-        ttft_s=ttft.p50 if bench.by_median else ttft.mean,
-        tpot_s=None if tpot is None else tpot.p50 if bench.by_median else tpot.mean,
+        ttft_s=ttft.p50 if bench.case.by_median else ttft.mean,
+        tpot_s=None if tpot is None else tpot.p50 if bench.case.by_median else tpot.mean,
         output_tokens_per_s=outcome.output_tokens_per_s,
         e2e_s=outcome.duration_s if bench.case.kind == "static" else outcome.e2e_s.mean,
     )
@@ -113,7 +112,6 @@ def _bench(case: Case, site: object, reach: Reach, tables: dict[object, StepTime
         case=case,
         server=server,
         requests=_requests(case),
-        by_median=case.row.ttft_ms_median is not None,
     )
 
 

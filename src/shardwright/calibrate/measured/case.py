@@ -48,7 +48,8 @@ class Case:
     engine_version, date: what really ran. input_tokens, output_tokens: (least, most) of an even draw.
 
     kind: how requests came; concurrency: in flight, or in the batch; num_requests: of the whole run, None
-    where nothing says. poll_steps, gather_steps: of serving/policy.py.
+    where nothing says. poll_steps, gather_steps: of serving/policy.py. by_median: the row's times are
+    medians.
     """
 
     row: Row
@@ -67,6 +68,7 @@ class Case:
     num_requests: int | None = None
     poll_steps: int = 1
     gather_steps: int = 0
+    by_median: bool = False
 
     @property
     def mean_input_tokens(self) -> float:
@@ -115,6 +117,7 @@ def _case(row: Row) -> Case:
         num_requests=row.concurrency_or_batch if kind == "static" else harness.requests_of(row),
         poll_steps=setting.polls(row.concurrency_or_batch),
         gather_steps=setting.gather_steps,
+        by_median=harness.by_median(row),
     )
 
 

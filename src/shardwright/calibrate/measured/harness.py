@@ -17,7 +17,7 @@ class Harness(Record):
     """A source's client. of: part of the row's source.
 
     num_requests: by 'input,output' tokens; requests: whatever they are; requests_per_slot: for each request
-    in flight.
+    in flight. medians_of: part of the sources that publish medians of their times, where others have means.
     """
 
     name: str
@@ -26,7 +26,14 @@ class Harness(Record):
     num_requests: dict[str, Count] = Field(default_factory=dict)
     requests: Count | None = None
     requests_per_slot: Count | None = None
+    medians_of: str | None = None
     source: str
+
+    def by_median(self, row: Row) -> bool:
+        """Whether the row's times are medians: by its cells, where they are blank by its source."""
+        if row.ttft_ms_median is not None or row.ttft_ms_mean is not None:
+            return row.ttft_ms_median is not None
+        return self.medians_of is not None and self.medians_of in row.source
 
     def lengths(self, nominal: int) -> tuple[int, int]:
         """The least and the most tokens of an even draw, both included."""

@@ -37,7 +37,7 @@ class Prediction(Record):
     """One row. status: ok, or why it cannot be predicted, of which `rule` is the name. doubts: rules by which
     nobody can have measured it so (doubts.DOUBTS); it is predicted all the same.
 
-    Times as the row states them: medians where it has one of TTFT, else means. Throughput: output tokens,
+    Times as the row states them, medians or means (Harness.by_median). Throughput: output tokens,
     prompts left out, of a static batch too. A part is None where the run has none: a saturated run of more
     requests than are simulated has no TTFT of its own.
     """
