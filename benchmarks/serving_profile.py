@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from shardwright.calibrate.measured.bench import Bench, benches
 from shardwright.calibrate.measured.case import Case, case_of
@@ -38,6 +39,8 @@ from shardwright.serving.times import Floats
 ROWS = Path(__file__).parent / "data" / "measured_serving.csv.gz"
 MOST_A_GROUP = 40
 """Configurations of one source, model, device and engine that are fitted to, evenly spaced among all."""
+MOST_OFFLINE = 15
+"""Of runs without clients: static batches and saturated runs, most of them of 2024."""
 
 WIDTH = 0.5
 """Of the priors: models left out are predicted a little better with it than with 1 or 0.3."""
@@ -114,17 +117,23 @@ def neutral(rows: Sequence[Bench]) -> ServingProfile:
 
 
 def thinned(rows: Sequence[Configuration], most: int = MOST_A_GROUP) -> list[Configuration]:
-    """At most so many of each source, model, device and engine."""
+    """At most so many of each source, model, device and engine, and MOST_OFFLINE of runs without clients."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        source = row.bench.case.row.source
-        groups.setdefault((source, family(row), device(row), engine(row)), []).append(index)
+        measured = row.bench.case.row
+        key = (measured.source, measured.mode, family(row), device(row), engine(row))
+        groups.setdefault(key, []).append(index)
     kept = [
         members[place]
-        for members in groups.values()
-        for place in np.unique(np.linspace(0, len(members) - 1, min(len(members), most)).round().astype(int))
+        for key, members in groups.items()
+        for place in spaced(len(members), most if key[1] == "agg" else min(most, MOST_OFFLINE))
     ]
     return [rows[index] for index in sorted(kept)]
+
+
+def spaced(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of `count` places, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def report(rows: Sequence[Configuration], fit: Fit, errors: dict[str, Floats]) -> None:
@@ -146,13 +155,13 @@ def report(rows: Sequence[Configuration], fit: Fit, errors: dict[str, Floats]) -
     print(
         "\n### Share of rows inside the 90 % interval, of models left out, by the intervals of the others\n"
     )
-    print("| | configurations | TPOT | TTFT | throughput |\n|---|---:|---:|---:|---:|")
+    print("| | configurations | TPOT | TTFT | throughput | static batch |\n|---|---:|---:|---:|---:|---:|")
     for title, by in (("all", lambda row: "all"), ("", device), ("", engine)):
         names = np.array([by(row) for row in rows])
         inside = coverage(rows, errors["model"])
         for name in np.unique(names):
             mine = inside[names == name]
-            shares = " | ".join(share(mine[:, METRICS.index(m)]) for m in METRICS[:3])
+            shares = " | ".join(share(mine[:, METRICS.index(m)]) for m in METRICS)
             print(f"| {title or name} | {len(mine)} | {shares} |")
 
 

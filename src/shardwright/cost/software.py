@@ -7,7 +7,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import yaml
 
@@ -53,9 +53,10 @@ class Pace(Record):
     rows: int
 
 
-Metric = Literal["tpot", "ttft", "throughput"]
+Metric = Literal["tpot", "ttft", "throughput", "batch"]
+"""batch: the seconds of a batch that nobody joins, from its start to its end."""
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
+CLIENT_METRICS: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
 
 Distance = Literal["model", "device", "engine"]
 """What nobody measured with the rest: the model alone, the device too, or even the engine."""

@@ -8,7 +8,7 @@ from shardwright.cost.clock import Range, program_range
 from shardwright.cost.interval import Reach, client_reach, reach_of
 from shardwright.cost.memory import RankMemory
 from shardwright.cost.price import wires_of
-from shardwright.cost.software import METRICS, Metric
+from shardwright.cost.software import CLIENT_METRICS, Metric
 from shardwright.cost.stages import stages
 from shardwright.cost.step import Seconds
 from shardwright.engine.engine import engine_grid
@@ -61,7 +61,7 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     operators = operators_range(deployment, layout, timing)
     where = (deployment.cluster, deployment.profile, layout.gpus_per_copy, layout.pp)
     step = reach_of(*where, operators)
-    tpot, ttft, throughput = (_client(deployment, layout, metric) for metric in METRICS)
+    tpot, ttft, throughput = (_client(deployment, layout, metric) for metric in CLIENT_METRICS)
     in_decode = _largest_family(cost.decode.families)
 
     def within(reach: Reach, value: object, binds: str = in_decode) -> Estimate:

@@ -82,11 +82,13 @@ def told_by(
 TAIL = 0.05
 """Share of measured figures beyond each end of an interval."""
 
-METRICS_OF: Mapping[Metric, tuple[str, ...]] = {
-    "tpot": ("tpot_s",),
-    "ttft": ("ttft_s",),
-    "throughput": ("output_tokens_per_s",),
+MEASURED_BY: Mapping[Metric, str] = {
+    "tpot": "tpot_s",
+    "ttft": "ttft_s",
+    "throughput": "output_tokens_per_s",
+    "batch": "e2e_s",
 }
+"""Metric -> of configuration.METRICS."""
 
 
 def spreads_of(errors: Mapping[Distance, Floats], weights: Floats) -> tuple[Spread, ...]:
@@ -96,20 +98,19 @@ def spreads_of(errors: Mapping[Distance, Floats], weights: Floats) -> tuple[Spre
     """
     found = []
     for distance, table in errors.items():
-        for metric, columns in METRICS_OF.items():
-            for name in columns:
-                column = table[:, METRICS.index(name)]
-                told = ~np.isnan(column)
-                low, high = _quantiles(-column[told], weights[told])
-                found.append(
-                    Spread(
-                        metric=metric,
-                        left_out=distance,
-                        low=min(float(np.exp(low)), 1.0),
-                        high=max(float(np.exp(high)), 1.0),
-                        rows=int(told.sum()),
-                    )
+        for metric, name in MEASURED_BY.items():
+            column = table[:, METRICS.index(name)]
+            told = ~np.isnan(column)
+            low, high = _quantiles(-column[told], weights[told])
+            found.append(
+                Spread(
+                    metric=metric,
+                    left_out=distance,
+                    low=min(float(np.exp(low)), 1.0),
+                    high=max(float(np.exp(high)), 1.0),
+                    rows=int(told.sum()),
                 )
+            )
     return tuple(found)
 
 

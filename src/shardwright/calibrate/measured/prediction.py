@@ -12,7 +12,7 @@ from shardwright.calibrate.measured.configuration import configuration_key, host
 from shardwright.calibrate.measured.refusal import Refusal
 from shardwright.cost.host import Host
 from shardwright.cost.interval import Reach, client_reach
-from shardwright.cost.software import METRICS, Metric, ServingProfile, pace_of
+from shardwright.cost.software import CLIENT_METRICS, Metric, ServingProfile, pace_of
 from shardwright.serving.outcome import Outcome
 from shardwright.units import Estimate, total
 
@@ -112,9 +112,20 @@ def _predicted(bench: Bench, run: "Future[_Run]", profile: ServingProfile) -> Pr
 
 
 def _figures(bench: Bench, outcome: Outcome, profile: ServingProfile) -> dict[str, Estimate]:
-    """A request's TTFT, and what follows it, err alike: their ends add to those of its latency."""
+    """A request's TTFT, and what follows it, err alike: their ends add to those of its latency. A batch that
+    nobody joins is told by its latency, and its other figures with it."""
     seen = seen_of(bench, outcome)
-    tpot, ttft, throughput = (_reach(bench.case, profile, metric) for metric in METRICS)
+    tpot, ttft, throughput = (_reach(bench.case, profile, metric) for metric in CLIENT_METRICS)
+    if bench.case.kind == "static":
+        batch = _reach(bench.case, profile, "batch")
+        found = {
+            "output_tokens_per_s": _within(
+                seen.output_tokens_per_s, replace(batch, low=1 / batch.high, high=1 / batch.low)
+            ),
+            "ttft_s": _within(seen.ttft_s, ttft),
+            "e2e_s": _within(seen.e2e_s, batch),
+        }
+        return found if seen.tpot_s is None else {**found, "tpot_s": _within(seen.tpot_s, batch)}
     found = {"output_tokens_per_s": _within(seen.output_tokens_per_s, throughput)}
     if seen.tpot_s is not None:
         found["tpot_s"] = _within(seen.tpot_s, tpot)
