@@ -76,7 +76,7 @@ def fit_serving(
     places = places_of(owners, fields)
     fit = _at(believed, np.zeros(len(places)), rows, owners, places, width)
     best = _loss(fit.errors, fit.theta, fit)
-    for turn in range(rounds):
+    for turn in range(rounds if places else 0):
         goal = solved(fit)
         for share in (1.0, 0.5, 0.25):
             step = share * (goal - fit.theta)
