@@ -7,7 +7,7 @@ Prints tables as markdown (docs/accuracy.md), writes the profile where -o says. 
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from shardwright.calibrate.measured.bench import Bench, benches
 from shardwright.calibrate.measured.case import Case, case_of
 from shardwright.calibrate.measured.configuration import METRICS, Configuration, configurations
 from shardwright.calibrate.measured.doubts import doubts_of
-from shardwright.calibrate.measured.fit import Fit, fit_serving
+from shardwright.calibrate.measured.fit import fit_serving, log_errors
 from shardwright.calibrate.measured.left_out import (
     LEFT_OUT,
     Group,
@@ -33,7 +33,7 @@ from shardwright.calibrate.measured.left_out import (
     told_by,
 )
 from shardwright.calibrate.measured.row import read_rows
-from shardwright.cost.software import Pace, ServingProfile, Software
+from shardwright.cost.software import Distance, Pace, ServingProfile, Software
 from shardwright.serving.times import Floats
 
 ROWS = Path(__file__).parent / "data" / "measured_serving.csv.gz"
@@ -77,17 +77,18 @@ def main() -> None:
     options = parser.parse_args()
     rows = sound_rows(options.rows)
     believed = neutral(rows)
-    few = thinned(configurations(rows, believed))
+    every = configurations(rows, believed)
+    few = thinned(every)
     print(f"fitting to {len(few)} configurations", file=sys.stderr)
     fit = fit_serving(few, believed, width=WIDTH, say=lambda text: print(text, file=sys.stderr))
     everyone = [True] * len(few)
     profile = told_by(few, fit, fit.profile, everyone)
-    errors = {distance: left_out_errors(few, fit, group) for distance, group in LEFT_OUT.items()}
-    spreads = spreads_of(errors, balanced(few))
+    errors = {distance: left_out_errors(few, fit, group, every) for distance, group in LEFT_OUT.items()}
+    spreads = spreads_of(errors, balanced(every))
     profile = profile.model_copy(update={"spreads": spreads})
     if options.output is not None:
         options.output.write_text(as_yaml(profile), encoding="utf-8")
-    report(few, fit, errors)
+    report(every, log_errors(every, profile), errors)
 
 
 def sound_rows(path: Path) -> list[Bench]:
@@ -136,14 +137,14 @@ def spaced(count: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def report(rows: Sequence[Configuration], fit: Fit, errors: dict[str, Floats]) -> None:
-    """Tables of errors, in per cent: median / 90th percentile, and the median of predicted / measured."""
+def report(rows: Sequence[Configuration], fitted: Floats, errors: Mapping[Distance, Floats]) -> None:
+    """Tables of errors of all configurations, by what was left out."""
     agg = np.array([row.bench.case.row.mode == "agg" for row in rows])
     print("| | configurations | TPOT | TTFT | throughput | static batch |\n|---|---:|---:|---:|---:|---:|")
-    for name, table in (("fitted", fit.errors), *((f"{out} left out", t) for out, t in errors.items())):
+    for name, table in (("fitted", fitted), *((f"{out} left out", t) for out, t in errors.items())):
         line(f"{name}, aggregated", table[agg])
         line(f"{name}, all", table)
-    held: tuple[tuple[str, Group], ...] = (("model", family), ("device", device), ("engine", engine))
+    held: tuple[tuple[Distance, Group], ...] = (("model", family), ("device", device), ("engine", engine))
     for out, by in held:
         print(f"\n### Each {out} left out\n")
         print(
