@@ -19,8 +19,9 @@ from shardwright.errors import InputError
 from shardwright.record import Record
 from shardwright.serving.times import Floats
 
-OWN_WIDTH = 0.5
-"""Of parameters.TABLES: engines of one generation and devices of one vendor lie so near each other."""
+OWN_WIDTH = 1.0
+"""Of parameters.TABLES: three rows of a system whose model no fit saw bring TPOT to 7.9 % with it, to 8.8 %
+with half of it."""
 
 
 class OwnRow(Record):
