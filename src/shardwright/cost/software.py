@@ -5,9 +5,11 @@ Fitted to measured serving rows (calibrate/serving); software.yaml says which, a
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 
@@ -143,7 +145,25 @@ def serving_file(path: Path) -> ServingProfile:
     except (ValueError, RecursionError):
         allowed = "a JSON file, as `shardwright calibrate --from ROWS.csv -o` writes it"
         raise InputError("serving", str(path), allowed) from None
-    return validated(ServingProfile, values, field="serving", where=str(path))
+    profile = validated(ServingProfile, values, field="serving", where=str(path))
+    if lacking := next(_lacking(profile), None):
+        allowed = "a whole profile, as `shardwright calibrate --from ROWS.csv -o` writes it"
+        raise InputError("serving", f"no {lacking}", allowed, where=str(path))
+    return profile
+
+
+def _lacking(profile: ServingProfile) -> Iterator[str]:
+    """Rows without which some engine, device or figure has nothing that stands for it."""
+    if ANY not in {row.engine for row in profile.software}:
+        yield f"software of engine {ANY}"
+    paces = {(row.device, row.generation) for row in profile.paces}
+    for generation in dict.fromkeys(row.generation for row in profile.software):
+        if (ANY, generation) not in paces:
+            yield f"pace of device {ANY}, generation {generation}"
+    spreads = {(row.metric, row.left_out) for row in profile.spreads}
+    for metric, distance in product(get_args(Metric), get_args(Distance)):
+        if (metric, distance) not in spreads:
+            yield f"spread of {metric}, {distance} left out"
 
 
 @cache
