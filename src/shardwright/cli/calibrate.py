@@ -83,7 +83,7 @@ def command(
         return
     assert tables is not None
     if tables.is_file():
-        for flag, value in (*for_tables.items(),):
+        for flag, value in for_tables.items():
             if value:
                 raise InputError(flag, value, "nothing beside rows in a file")
         calibrate_serving(tables, output, as_json=as_json)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from shardwright.cli.compiled import say_if_slow
 from shardwright.cli.inputs import deployment_from, layout_for
 from shardwright.cli.output import print_result
 from shardwright.errors import InputError
@@ -12,7 +13,6 @@ from shardwright.plan.deployment import Deployment
 from shardwright.record import validated
 from shardwright.report.terminal import print_simulation
 from shardwright.search.serve import simulate_layout
-from shardwright.serving.compiled import IS_COMPILED
 from shardwright.serving.requests import REQUESTS_A_CLIENT, Lengths
 from shardwright.serving.simulation import Load
 
@@ -55,8 +55,7 @@ def command(plan: Path, layout: str | None, engine: str | None, as_json: bool, *
     tokens = load.num_requests * load.output_tokens.high
     if tokens > MOST_TOKENS:
         raise InputError("--requests", load.num_requests, f"at most {MOST_TOKENS:,} tokens of answers in all")
-    if not IS_COMPILED:
-        click.echo("numba is not installed (extra `serving`): this takes a hundred times longer", err=True)
+    say_if_slow()
     found = simulate_layout(deployment, layout_for(deployment), load)
     print_result(found, print_simulation, as_json=as_json)
     return 0 if found.met else 1

@@ -8,11 +8,11 @@ from rich.progress import Progress
 
 from shardwright.calibrate.measured.row import Row, read_rows
 from shardwright.calibrate.measured.validation import Validation, predictions_csv, validate_rows
+from shardwright.cli.compiled import say_if_slow
 from shardwright.cli.output import print_result
 from shardwright.cost.software import ServingProfile, serving_file, shipped_serving
 from shardwright.plan.file import write_text
 from shardwright.report.terminal import print_validation
-from shardwright.serving.compiled import IS_COMPILED
 
 
 @click.command("validate")
@@ -29,8 +29,7 @@ def command(measured: Path, output: Path | None, serving: Path | None, as_json: 
     """
     rows = read_rows(measured)
     profile = shipped_serving() if serving is None else serving_file(serving)
-    if not IS_COMPILED:
-        click.echo("numba is not installed (extra `serving`): this takes a hundred times longer", err=True)
+    say_if_slow()
     found = _validated(rows, profile)
     if output is not None:
         click.echo(f"wrote {write_text(output, predictions_csv(found.rows))}", err=True)
