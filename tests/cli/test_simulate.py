@@ -34,11 +34,11 @@ def test_by_default_the_deployments_batch_is_in_flight(file: str) -> None:
     status, found = simulated(file)
     assert (status, found.layout, found.num_gpus, found.schema_version) == (0, "tp2.x2", 4, 1)
     assert (found.load.kind, found.load.concurrency, found.load.num_requests) == ("closed", 4, 40)
-    assert (found.load.input_tokens.low, found.load.output_tokens.high) == (200, 30)
+    assert (found.load.input_tokens.low, found.load.output_tokens.high) == (180, 33)
     outcome = found.outcome
     assert outcome.num_requests == 40
-    assert outcome.output_tokens_per_s * outcome.duration_s == pytest.approx(40 * 30)
-    assert outcome.total_tokens_per_s * outcome.duration_s == pytest.approx(40 * 230)
+    assert outcome.output_tokens_per_s * outcome.duration_s == pytest.approx(40 * 30, rel=0.05)
+    assert outcome.total_tokens_per_s * outcome.duration_s == pytest.approx(40 * 230, rel=0.05)
     assert outcome.requests_per_s * outcome.e2e_s.mean <= 4 * (1 + 1e-9), "Little: no more than are in flight"
 
 

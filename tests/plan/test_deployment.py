@@ -11,7 +11,7 @@ from shardwright.plan.strategy import resolve_layout
 GOOD = """\
 model: Qwen/Qwen3-30B-A3B
 cluster: {gpu: H100-SXM-80GB, nodes: 2, gpus_per_node: 8, scale_out: InfiniBand-NDR}
-workload: {batch: 128, input_tokens: 1024, output_tokens: 512, max_model_len: 8192}
+workload: {batch: 128, input_tokens: 1024, output_tokens: 512, max_model_len: 8192, spread: 0.1}
 targets:
   tpot_ms: 50
 engine: vllm
@@ -40,9 +40,29 @@ def test_what_is_open_is_filled_in_and_said() -> None:
     given = resolve({"model": "Qwen3-30B-A3B", "cluster": {"gpu": "H100", "nodes": 2}})
     said = " ".join(given.assumptions)
     assert given.workload.batch == 128 and given.engine == "vllm"
-    for field in ("batch: 128", "input_tokens: 1024", "output_tokens: 512", "max_model_len: 1536", "vllm"):
+    for field in (
+        "batch: 128",
+        "input_tokens: 1024",
+        "output_tokens: 512",
+        "max_model_len: 1690",
+        "spread: 0.1",
+        "vllm",
+    ):
         assert field in said
     assert "InfiniBand" in said, "the network between nodes was not stated"
+
+
+def test_lengths_vary_as_far_as_the_longest_request_allows() -> None:
+    lengths = {"input_tokens": 1000, "output_tokens": 1000}
+    for longest, spread in ((4000, 0.1), (2100, 0.05), (2000, 0.0)):
+        workload = {**lengths, "max_model_len": longest}
+        given = resolve(
+            {"model": "Qwen3-30B-A3B", "cluster": {"gpu": "H100", "nodes": 1}, "workload": workload}
+        )
+        assert given.workload.spread == spread
+        said = " ".join(given.assumptions)
+        assert f"workload.spread: {spread:g}" in said
+        assert ("no room" in said) == (spread < 0.1)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +77,8 @@ def test_what_is_open_is_filled_in_and_said() -> None:
         ("batch: 128", "batch: 1.5", "workload.batch", 3),
         ("input_tokens: 1024", "input_tokens: 8000", "workload", 3),
         ("max_model_len: 8192", "max_model_len: 99999999", "workload.max_model_len", 3),
+        ("spread: 0.1", "spread: 1.5", "workload.spread", 3),
+        ("max_model_len: 8192, spread: 0.1", "max_model_len: 1600, spread: 0.1", "workload", 3),
         ("nodes: 2", "nodes: 0", "cluster.nodes", 2),
         ("H100-SXM-80GB", "H100-PCIe-9000", "cluster.gpu", 2),
         ("Qwen/Qwen3-30B-A3B", "Qwen3-30B-A3", "model", 1),

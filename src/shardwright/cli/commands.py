@@ -73,7 +73,7 @@ def _surroundings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     elif isinstance(found.get("cluster"), dict):
         found["cluster"] = {"nodes": 1, **found["cluster"]}
     for section, options in (("workload", WORKLOAD_OPTIONS), ("targets", TARGET_OPTIONS)):
-        own = {name: given[name] for flag, _ in options if (name := flag[2:].replace("-", "_")) in given}
+        own = {name: given[name] for flag, *_ in options if (name := flag[2:].replace("-", "_")) in given}
         before = found.get(section) or {}
         if not isinstance(before, dict):
             raise InputError(section, before, "fields and values")

@@ -27,20 +27,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
-WORKLOAD_OPTIONS = (
-    ("--batch", "sequences in flight over all copies"),
-    ("--input-tokens", "tokens of a prompt"),
-    ("--output-tokens", "tokens of an answer"),
-    ("--max-model-len", "longest sequence to serve"),
+Options = tuple[tuple[str, type, str], ...]
+"""Flag, kind of value, what it says."""
+
+WORKLOAD_OPTIONS: Options = (
+    ("--batch", int, "sequences in flight over all copies"),
+    ("--input-tokens", int, "tokens of a prompt, on average"),
+    ("--output-tokens", int, "tokens of an answer, on average"),
+    ("--spread", float, "share by which lengths vary to either side of these (0.1; 0: all are equal)"),
+    ("--max-model-len", int, "longest sequence to serve"),
 )
-TARGET_OPTIONS = (
-    ("--tpot-ms", "target: milliseconds between two tokens of a sequence"),
-    ("--ttft-ms", "target: milliseconds to the first token"),
-    ("--throughput-tokens-per-s", "target: output tokens a second"),
-    ("--communication-fraction", "target: share of a step spent in communication"),
-    ("--memory-gb", "target: used memory of a GPU in GB"),
+TARGET_OPTIONS: Options = (
+    ("--tpot-ms", float, "target: milliseconds between two tokens of a sequence"),
+    ("--ttft-ms", float, "target: milliseconds to the first token"),
+    ("--throughput-tokens-per-s", float, "target: output tokens a second"),
+    ("--communication-fraction", float, "target: share of a step spent in communication"),
+    ("--memory-gb", float, "target: used memory of a GPU in GB"),
 )
-CLUSTER_OPTIONS = (
+CLUSTER_OPTIONS: Options = (
     ("--model", str, "catalog name, folder with config.json, or hub id"),
     ("--gpu", str, "GPU of the catalog, e.g. H100-SXM-80GB, or auto: this machine"),
     ("--gpus", int, "number of GPUs"),
@@ -56,12 +60,14 @@ CLUSTER_OPTIONS = (
 
 def deployment_options(function: F) -> F:
     """The options that state a deployment without a file."""
-    for flag, text in (*reversed(TARGET_OPTIONS),):
-        function = click.option(flag, type=float, help=text)(function)
-    for flag, text in reversed(WORKLOAD_OPTIONS):
-        function = click.option(flag, type=int, help=text)(function)
+    for options in (TARGET_OPTIONS, WORKLOAD_OPTIONS):
+        function = _with(options, function)
     function = click.option("--objective", type=click.Choice(OBJECTIVES), help="what is best")(function)
-    for flag, kind, text in reversed(CLUSTER_OPTIONS):
+    return _with(CLUSTER_OPTIONS, function)
+
+
+def _with(options: Options, function: F) -> F:
+    for flag, kind, text in reversed(options):
         function = click.option(flag, type=kind, help=text)(function)
     return function
 
@@ -141,8 +147,8 @@ def _where(given: dict[str, Any]) -> str:
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
-    def section(names: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-        fields = [flag[2:].replace("-", "_") for flag, _ in names]
+    def section(options: Options) -> dict[str, Any]:
+        fields = [flag[2:].replace("-", "_") for flag, *_ in options]
         return {field: given[field] for field in fields if field in given}
 
     values: dict[str, Any] = {

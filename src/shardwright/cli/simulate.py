@@ -13,8 +13,9 @@ from shardwright.plan.deployment import Deployment
 from shardwright.record import validated
 from shardwright.report.terminal import print_simulation
 from shardwright.search.serve import simulate_layout
-from shardwright.serving.requests import REQUESTS_A_CLIENT, Lengths
+from shardwright.serving.requests import Lengths
 from shardwright.serving.simulation import Load
+from shardwright.workload.workload import REQUESTS_A_CLIENT
 
 OPEN_REQUESTS = 1000
 MOST_TOKENS = 10_000_000_000
@@ -34,8 +35,7 @@ MOST_TOKENS = 10_000_000_000
 @click.option(
     "--range-ratio",
     type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    help="lengths are drawn evenly from this share of them to all of them (1: exact)",
+    help="lengths are drawn evenly from this share of them on (1: exact; else by the deployment's spread)",
 )
 @click.option(
     "--burstiness",
@@ -70,7 +70,7 @@ def _load(
     requests: int | None,
     input_tokens: int | None,
     output_tokens: int | None,
-    range_ratio: float,
+    range_ratio: float | None,
     burstiness: float,
     seed: int,
 ) -> Load:
@@ -100,10 +100,13 @@ def _load(
         "burstiness": burstiness,
         "num_requests": static or requests or usual,
         "seed": seed,
-        **{name: _drawn(tokens, range_ratio) for name, tokens in lengths.items()},
+        **{name: _drawn(tokens, range_ratio, workload.spread) for name, tokens in lengths.items()},
     }
     return validated(Load, values, field="load")
 
 
-def _drawn(tokens: int, ratio: float) -> Lengths:
-    return Lengths(low=max(1, int(tokens * ratio)), high=tokens)
+def _drawn(tokens: int, ratio: float | None, spread: float) -> Lengths:
+    """By the ratio, of which `tokens` are the most; else by the spread to either side of them."""
+    if ratio is not None:
+        return Lengths(low=max(1, int(tokens * ratio)), high=tokens)
+    return Lengths.around(tokens, spread)

@@ -281,8 +281,7 @@ class Engine:
     sources: Sources
     read: Callable[[Stated, ModelSpec], Verdict]
     """The literal reading of a strategy string."""
-    scheduler: Scheduler | None = None
-    """None where it is no server: it is then taken to schedule as vLLM does."""
+    scheduler: Scheduler = Scheduler(source="assumption: what is no server schedules as vLLM does")
     command: Command | None = None
     """None where one argv does not say it all (a configuration file beside it, or no server at all)."""
     overlap: Overlap | None = None

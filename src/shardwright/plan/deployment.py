@@ -3,6 +3,7 @@
 What the user leaves open is filled in and listed among the assumptions, which every output prints.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,9 +23,15 @@ from shardwright.model.hf import read_config
 from shardwright.model.spec import ModelSpec
 from shardwright.plan.claims import Claims
 from shardwright.plan.yamlfile import YamlFile
-from shardwright.record import Count, CountOrZero, Record, validated
+from shardwright.record import Count, CountOrZero, Fraction, Record, validated
 from shardwright.workload.routing import RoutingProfile
-from shardwright.workload.workload import CLIENT_TARGETS, Targets, Workload
+from shardwright.workload.workload import (
+    CLIENT_TARGETS,
+    USUAL_SPREAD,
+    Targets,
+    Workload,
+    spread_within,
+)
 
 Objective = Literal["throughput_per_gpu", "latency", "fewest_gpus", "probability"]
 """probability: to meet the targets of what clients see, which need one."""
@@ -74,6 +81,7 @@ class WorkloadFields(Record):
     input_tokens: Count | None = None
     output_tokens: Count | None = None
     max_model_len: Count | None = None
+    spread: Fraction | None = None
     routing: RoutingProfile = RoutingProfile()
 
 
@@ -222,7 +230,9 @@ def _workload(given: WorkloadFields, model: ModelSpec) -> tuple[Workload, list[s
     prompt = stated_or(
         "input_tokens", given.input_tokens, min(DEFAULT_INPUT_TOKENS, model.max_positions // 2)
     )
-    length = stated_or("max_model_len", given.max_model_len, prompt + output)
+    wanted = USUAL_SPREAD if given.spread is None else given.spread
+    longest = min(math.ceil((prompt + output) * (1 + wanted)), model.max_positions)
+    length = stated_or("max_model_len", given.max_model_len, max(longest, prompt + output))
     if length > model.max_positions:
         raise InputError(
             "workload.max_model_len", length, f"at most the model's {model.max_positions} positions"
@@ -232,6 +242,20 @@ def _workload(given: WorkloadFields, model: ModelSpec) -> tuple[Workload, list[s
         "input_tokens": prompt,
         "output_tokens": output,
         "max_model_len": length,
+        "spread": stated_spread(given, prompt + output, length, notes),
         "routing": given.routing,
     }
     return validated(Workload, values, field="workload"), notes
+
+
+def stated_spread(given: WorkloadFields, tokens: int, longest: int, notes: list[str]) -> float:
+    """By how much lengths vary, as stated; else as they usually do, as far as `longest` leaves room.
+
+    tokens: of a mean request. What is assumed is added to `notes`.
+    """
+    if given.spread is not None:
+        return given.spread
+    spread = spread_within(tokens, longest)
+    room = "" if spread == USUAL_SPREAD else ": max_model_len leaves no room for more"
+    notes.append(f"workload.spread: {spread:g} to either side of mean lengths, unstated{room}")
+    return spread

@@ -50,9 +50,10 @@ def where(deployment: Deployment) -> str:
 def load(deployment: Deployment) -> str:
     """The workload in one phrase."""
     work = deployment.workload
+    varied = f" (each within {work.spread:.0%})" if work.spread else ""
     return (
         f"{counted(work.batch, 'sequence')} in flight, {work.input_tokens:,} tokens in, "
-        f"{work.output_tokens:,} out, {work.routing.kind} routing"
+        f"{work.output_tokens:,} out{varied}, {work.routing.kind} routing"
     )
 
 

@@ -124,14 +124,17 @@ def time_blocks(deployment: Deployment, pool: Pool) -> Document:
         f"One micro-batch of {counted(each, 'sequence')} an attention rank passes all stages in a predicted "
         f"{format_seconds(whole)}; {counted(pool.schedule.micro_batches, 'micro-batch')} in flight."
     )
-    prefills = figures.tpot_s.value - figures.step_s.value
+    tpot_s, ttft_s = figures.tpot_s.value, figures.ttft_s.value
+    rate = figures.throughput_tokens_per_s.value
+    answer_s, steps = ttft_s + (work.output_tokens - 1) * tpot_s, f"{work.output_tokens - 1:,}"
     answer = (
-        f"TPOT = step + prefills of other requests = {format_seconds(figures.step_s.value)} + "
-        f"{format_seconds(prefills)} = {format_seconds(figures.tpot_s.value)}. "
-        "Throughput = batch x output tokens / (TTFT + output tokens x TPOT) = "
-        f"{work.batch:,} x {work.output_tokens:,} / ({format_seconds(figures.ttft_s.value)} + "
-        f"{work.output_tokens:,} x {format_seconds(figures.tpot_s.value)}) = "
-        f"{format_rate(figures.throughput_tokens_per_s.value)}."
+        f"TPOT = step + prompts of other requests = {format_seconds(figures.step_s.value)} + "
+        f"{format_seconds(tpot_s - figures.step_s.value)} = {format_seconds(tpot_s)}. A request takes TTFT + "
+        f"(output tokens - 1) x TPOT = {format_seconds(ttft_s)} + {steps} x {format_seconds(tpot_s)} = "
+        f"{format_seconds(answer_s)}; throughput = batch x output tokens / that = {work.batch:,} x "
+        f"{work.output_tokens:,} / {format_seconds(answer_s)} = "
+        f"{format_rate(work.batch * work.output_tokens / answer_s)}, less while the last requests end: "
+        f"{format_rate(rate)}."
     )
     heads = columns("family of operations", ("seconds", "number"), ("share", "number"))
     return (Paragraph(question), *table(heads, rows), *_tried(pool), Paragraph(answer))

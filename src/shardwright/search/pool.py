@@ -76,7 +76,7 @@ def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:
     return Figures(
         step_s=within(step, client.step_s),
         tpot_s=within(tpot, client.tpot_s),
-        ttft_s=within(ttft, client.ttft_s, _largest_family(cost.lone.cost.families)),
+        ttft_s=within(ttft, client.ttft_s, _largest_family(cost.prefills.families)),
         throughput_tokens_per_s=within(throughput, client.throughput_tokens_per_s),
         throughput_per_gpu=within(throughput, client.throughput_tokens_per_s / layout.num_gpus),
         communication_fraction=_share(within(step, timing.step.exposed, communication)),

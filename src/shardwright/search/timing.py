@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shardwright.cost.price import Price, Served, decode_cost, price, rank_sequences, served, wires_of
+from shardwright.cost.closed_loop import Served
+from shardwright.cost.price import Price, decode_cost, price, rank_sequences, served, wires_of
 from shardwright.dag.schedule import Schedule, Steady
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import stage_counts

@@ -8,9 +8,7 @@ from pydantic import model_validator
 from shardwright.record import Count, Record
 from shardwright.serving.house import Ints
 from shardwright.serving.times import Floats
-
-REQUESTS_A_CLIENT = 10
-"""Of a closed loop: as many as the public benchmarks send (InferenceX, AIPerf)."""
+from shardwright.workload.workload import REQUESTS_A_CLIENT
 
 
 class Lengths(Record):
@@ -29,6 +27,16 @@ class Lengths(Record):
     def exactly(cls, tokens: int) -> "Lengths":
         """Always so many."""
         return cls(low=tokens, high=tokens)
+
+    @classmethod
+    def around(cls, tokens: int, spread: float) -> "Lengths":
+        """From 1 - spread to 1 + spread of a mean.
+
+        >>> Lengths.around(100, 0.1)
+        Lengths(low=90, high=110)
+        """
+        width = int(tokens * spread)
+        return cls(low=max(1, tokens - width), high=tokens + width)
 
     @property
     def mean(self) -> float:

@@ -6,10 +6,11 @@ import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cost.host import Host
+from shardwright.cost.house import batching_of
 from shardwright.cost.memory import rank_memories
 from shardwright.cost.price import wires_of
 from shardwright.cost.profile import Profile
-from shardwright.engine.engine import Engine, Scheduler
+from shardwright.engine.engine import Engine
 from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.model.spec import ModelSpec
@@ -17,8 +18,6 @@ from shardwright.serving.policy import Policy
 from shardwright.serving.times import StepTimes, step_times
 from shardwright.steps.forms import Forms
 from shardwright.workload.routing import RoutingProfile
-
-LIKE_VLLM = Scheduler(source="engines that are no servers are taken to schedule as vLLM does")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,6 @@ def build_server(
 
     times: the tables, where they are known. Raises InputError where the KV cache has no room for one request.
     """
-    scheduler = engine.scheduler or LIKE_VLLM
     kv_tokens = kv_capacity(model, engine, cluster, layout, layers, length)
     if kv_tokens < length:
         raise InputError(
@@ -62,14 +60,15 @@ def build_server(
             f"{model.name} on {layout.gpus_per_copy} x {cluster.device.name}",
             f"room for a request of {length} tokens: the KV cache of an attention rank holds {kv_tokens}",
         )
-    most_tokens, most_sequences = step_limits(engine, cluster, longest)
+    batching = batching_of(engine, cluster.device, longest)
+    most_sequences = engine.memory.limits_on(cluster.device).max_sequences
     policy = Policy(
-        most_tokens=most_tokens,
+        most_tokens=batching.most_tokens,
         most_sequences=max(1, most_sequences // layout.pp),
         kv_tokens=kv_tokens // layout.pp,
-        mixes=scheduler.mixes,
-        splits=scheduler.splits,
-        reserve=scheduler.reserve,
+        mixes=batching.mixes,
+        splits=batching.splits,
+        reserve=engine.scheduler.reserve,
         poll_steps=poll_steps,
         gather_steps=gather_steps,
     )
@@ -81,20 +80,11 @@ def build_server(
             wires_of(engine, cluster, layout, profile),
             forms or Forms(exchange=engine.exchange),
             routing or RoutingProfile(),
-            most_tokens=most_tokens,
+            most_tokens=batching.most_tokens,
             most_sequences=most_sequences,
             longest=longest,
         )
     return Server(times=times, policy=policy, host=host, dp=layout.dp, pp=layout.pp, copies=layout.copies)
-
-
-def step_limits(engine: Engine, cluster: Cluster, longest: int) -> tuple[int, int]:
-    """(tokens, sequences) of a step of an attention rank at most.
-
-    An engine that does not cut prompts is set up for the longest request, lest it be refused.
-    """
-    limits, scheduler = engine.memory.limits_on(cluster.device), engine.scheduler or LIKE_VLLM
-    return max(limits.max_batched_tokens, 0 if scheduler.splits else longest), limits.max_sequences
 
 
 def kv_capacity(

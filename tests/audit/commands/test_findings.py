@@ -178,7 +178,8 @@ def test_defaults_are_the_engine_s() -> None:
     short = examined(f"vllm serve {QWEN} --max-model-len 300").deployment.workload
     assert (short.input_tokens, short.output_tokens) == (200, 100)
     stated = examined(f"vllm serve {QWEN}", workload={"batch": 7, "input_tokens": 11, "output_tokens": 5})
-    assert not [note for note in stated.deployment.assumptions if "unstated" in note]
+    unstated = [note for note in stated.deployment.assumptions if "unstated" in note]
+    assert [note.partition(":")[0] for note in unstated] == ["workload.spread"]
 
 
 def test_the_cluster_follows_the_command() -> None:

@@ -10,6 +10,7 @@ from shardwright.plan.deployment import (
     DEFAULT_OUTPUT_TOKENS,
     Deployment,
     WorkloadFields,
+    stated_spread,
 )
 from shardwright.record import validated
 from shardwright.search.engine import engine_of
@@ -40,7 +41,9 @@ def with_load(
         if own is None:
             notes.append(f"workload.{name}: {lengths[name]}, unstated")
     batch = given.batch or given.concurrency
-    one = validated(Workload, {"batch": 1, **lengths, "routing": given.routing}, field="workload")
+    spread = stated_spread(given, lengths["input_tokens"] + lengths["output_tokens"], length, notes)
+    values = {"batch": 1, **lengths, "spread": spread, "routing": given.routing}
+    one = validated(Workload, values, field="workload")
     in_flight = batch
     if in_flight is None:
         in_flight, why = _batch(deployment.model_copy(update={"workload": one}), layout, arguments)

@@ -74,7 +74,7 @@ def deployment_around(
         "cluster": cluster,
         "engine": server.engine,
         "profile": profile,
-        "workload": {"batch": 1, "input_tokens": 1, "output_tokens": 1, "max_model_len": 2},
+        "workload": {"batch": 1, "input_tokens": 1, "output_tokens": 1, "max_model_len": 2, "spread": 0},
         "assumptions": surroundings.get("assumptions") or (),
     }
     settings = arguments.settings

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from shardwright.calibrate.measured.case import Case
 from shardwright.calibrate.measured.refusal import Refusal
 from shardwright.cost.host import Host
+from shardwright.cost.house import batching_of
 from shardwright.cost.price import wires_of
 from shardwright.errors import InputError
 from shardwright.layout.stages import stage_counts
 from shardwright.serving.outcome import Outcome, outcome_of
 from shardwright.serving.requests import Lengths, Requests, closed_loop, open_loop, static_batch
-from shardwright.serving.server import Server, build_server, step_limits
+from shardwright.serving.server import Server, build_server
 from shardwright.serving.simulate import simulate
 from shardwright.serving.times import StepTimes, step_times
 from shardwright.steps.forms import Forms
@@ -128,8 +129,9 @@ def _site(case: Case) -> object:
 
 def _reach(case: Case) -> Reach:
     """As far as the case needs, or farther. By powers of two, short tables have the points of long ones."""
-    longest = _longest(case)
-    sizes = (*step_limits(case.engine, case.cluster, longest), longest)
+    longest, device = _longest(case), case.cluster.device
+    most_tokens = batching_of(case.engine, device, longest).most_tokens
+    sizes = (most_tokens, case.engine.memory.limits_on(device).max_sequences, longest)
     tokens, sequences, context = (1 << (size - 1).bit_length() for size in sizes)
     return tokens, sequences, context
 
