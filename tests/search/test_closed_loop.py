@@ -18,13 +18,14 @@ CLUSTERS = (("H100-SXM-80GB", 1), ("H200-SXM-141GB", 2), ("B200-SXM-180GB", 1), 
 LENGTHS = ((1024, 512), (8192, 256), (256, 2048), (3000, 20))
 Lengthy = tuple[tuple[int, int], ...]
 BATCHES = (4, 32, 128, 512)
-LAYOUTS = 3
+LAYOUTS = 2
+CASES = 48
 
 
 def deployments(engine: str, spread: float, lengths: Lengthy) -> list[Deployment]:
-    """A quarter of the grid, by chance."""
+    """CASES of the grid, by chance."""
     cases = list(product(MODELS, CLUSTERS, lengths, BATCHES))
-    chosen = np.random.default_rng(0).choice(len(cases), len(cases) // 4, replace=False)
+    chosen = np.random.default_rng(0).choice(len(cases), CASES, replace=False)
     return [
         resolve(
             {
@@ -77,16 +78,17 @@ ENGINES = ("vllm", "sglang", "trtllm")
 def test_equal_lengths(engine: str) -> None:
     """Measured on the whole grid: medians 0.2, 0.9, 0.2 %; nine in ten within 4, 12, 3 %."""
     found = distances(engine, 0.0)
-    assert len(found) > 150
+    assert len(found) > CASES
     assert (np.median(found, axis=0) < (0.01, 0.04, 0.01)).all()
     assert (np.quantile(found, 0.9, axis=0) < (0.08, 0.25, 0.06)).all()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_lengths_that_vary(engine: str) -> None:
-    """Measured on the whole grid: medians 2.2, 6.7, 2.2 %; nine in ten within 29, 41, 15 %. What is far off
-    has short answers to long prompts: usual lengths 0.6, 3.9, 1.7 %."""
-    found = distances(engine, 0.1)
-    assert (np.median(found, axis=0) < (0.05, 0.1, 0.04)).all()
-    usual = distances(engine, 0.1, lengths=LENGTHS[:1])
-    assert (np.median(usual, axis=0) < (0.04, 0.06, 0.03)).all()
+    """Measured on the whole grid: medians 2.2, 6.7, 2.2 %; nine in ten within 29, 41, 15 %. Short answers to
+    long prompts are left out here: medians of theirs 18, 24, 3 %; of 1,024 in and 512 out 0.6, 3.9, 1.7 %.
+    """
+    found = distances(engine, 0.1, lengths=LENGTHS[:3])
+    assert len(found) > CASES
+    assert (np.median(found, axis=0) < (0.03, 0.08, 0.04)).all()
+    assert (np.quantile(found, 0.9, axis=0) < (0.2, 0.3, 0.15)).all()
