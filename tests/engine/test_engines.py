@@ -6,6 +6,7 @@ import pytest
 
 from shardwright.engine.catalog import ENGINES
 from shardwright.engine.sglang import SGLANG_0_5_23
+from shardwright.engine.start import Place, Start
 from shardwright.engine.vllm import VLLM_0_33
 from shardwright.layout.grid import build_grid, groups
 from shardwright.layout.layout import Layout
@@ -38,6 +39,12 @@ def test_sglang_and_tensorrt_llm_join_different_neighbours():
 def test_deepspeed_strides_ep_over_tp():
     """groups.py's docstring: model degree 2, expert degree 4."""
     assert expert_groups("gshard", "ep", Layout(tp=2, dp=4, ep=4, edp=2)) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+
+
+def said(engine, layout, place=None, model=REFERENCE):
+    assert engine.launcher is not None
+    start = Start(layout=layout, model=model, max_model_len=8192, place=place or Place())
+    return list(engine.launcher.speak(start).line)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +137,7 @@ def test_every_device_has_limits(engine):
     ],
 )
 def test_vllm_command(layout, argv):
-    assert VLLM_0_33.command is not None
-    assert VLLM_0_33.command(layout, REFERENCE, 8192) == [
+    assert said(VLLM_0_33, layout) == [
         "vllm",
         "serve",
         "reference/moe-30b",
@@ -142,20 +148,17 @@ def test_vllm_command(layout, argv):
 
 
 def test_vllm_command_on_two_nodes():
-    assert VLLM_0_33.command is not None
     layout = Layout(tp=8, dp=2, ep=16)
     first, second = (
-        VLLM_0_33.command(layout, REFERENCE, 4096, nodes=2, node_rank=rank, master_address="10.0.0.1")
-        for rank in (0, 1)
+        said(VLLM_0_33, layout, Place(nodes=2, node_rank=rank, head="10.0.0.1")) for rank in (0, 1)
     )
     assert first[-6:] == ["--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.1"]
     assert second[-7:] == ["--nnodes", "2", "--node-rank", "1", "--master-addr", "10.0.0.1", "--headless"]
 
 
 def test_sglang_command_counts_all_gpus_of_a_stage():
-    assert SGLANG_0_5_23.command is not None
     layout = Layout(tp=2, dp=4, pp=2, ep=4, etp=2)
-    argv = SGLANG_0_5_23.command(layout, REFERENCE, 8192, nodes=2, node_rank=1, master_address="10.0.0.1")
+    argv = said(SGLANG_0_5_23, layout, Place(nodes=2, node_rank=1, head="10.0.0.1"))
     assert " ".join(argv) == (
         "python -m sglang.launch_server --model-path reference/moe-30b --tp-size 8 --attn-dp-size 4 "
         "--ep-size 4 --pp-size 2 --context-length 8192 --dist-init-addr 10.0.0.1:29500 "
@@ -167,8 +170,6 @@ def test_stated_stage_layers_reach_the_engine() -> None:
     """No flag takes them: vLLM and SGLang read them from the environment."""
     model, layout = find_model("Qwen3-30B-A3B"), parse_layout("tp2.pp2:30:18/ep2")
     for name, variable in (("vllm", "VLLM_PP_LAYER_PARTITION"), ("sglang", "SGLANG_PP_LAYER_PARTITION")):
-        write = ENGINES[name].command
-        assert write is not None
-        assert write(layout, model, 4096)[:2] == ["env", f"{variable}=30,18"]
-        even = layout.model_copy(update={"stage_layers": ()})
-        assert write(even, model, 4096)[0] != "env"
+        engine, even = ENGINES[name], layout.model_copy(update={"stage_layers": ()})
+        assert said(engine, layout, model=model)[:2] == ["env", f"{variable}=30,18"]
+        assert said(engine, even, model=model)[0] != "env"

@@ -12,6 +12,7 @@ import pytest
 
 from shardwright.engine.catalog import find_engine
 from shardwright.engine.engine import engine_grid
+from shardwright.engine.start import Place, Start
 from shardwright.layout.grid import groups
 from shardwright.layout.layout import Layout
 from tests.engine.engine_strategies import REFERENCE
@@ -82,13 +83,14 @@ def test_vllm_makes_our_groups() -> None:
 @pytest.mark.parametrize("redundant", [0, 64])
 def test_vllm_reads_our_commands_as_the_layouts_they_are(redundant: int) -> None:
     parser = make_arg_parser(Parser())
-    assert ENGINE.command is not None
+    assert ENGINE.launcher is not None
     layouts = [layout for layout in LAYOUTS if layout.copies == 1 and (layout.ep > 1 or not redundant)]
     for layout in layouts:
         stated = layout.model_copy(update={"redundant": redundant})
         for rank in range(2):
-            argv = ENGINE.command(stated, REFERENCE, 4096, nodes=2, node_rank=rank, master_address="10.0.0.1")
-            args = parser.parse_args(argv[2:])
+            place = Place(nodes=2, node_rank=rank, head="10.0.0.1")
+            start = Start(layout=stated, model=REFERENCE, max_model_len=4096, place=place)
+            args = parser.parse_args(list(ENGINE.launcher.speak(start).argv[2:]))
             config = ParallelConfig(
                 tensor_parallel_size=args.tensor_parallel_size,
                 pipeline_parallel_size=args.pipeline_parallel_size,

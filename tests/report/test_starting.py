@@ -3,9 +3,10 @@
 import shlex
 
 from shardwright.engine.catalog import ENGINES
+from shardwright.engine.start import HEAD_ADDRESS, Place, Start
 from shardwright.layout.notation import parse_layout
 from shardwright.report.document import Code, Paragraph
-from shardwright.report.starting import HEAD_ADDRESS, starting
+from shardwright.report.starting import starting
 from tests.report.records import DEPLOYMENT, pool
 
 
@@ -15,6 +16,16 @@ def commands(document):
 
 def notes(document):
     return " ".join(block.text for block in document if isinstance(block, Paragraph))
+
+
+def written(engine, layout, place=None):
+    start = Start(
+        layout=parse_layout(layout),
+        model=DEPLOYMENT.model,
+        max_model_len=DEPLOYMENT.workload.max_model_len,
+        place=place or Place(),
+    )
+    return ENGINES[engine].launcher.speak(start).line
 
 
 def test_one_node_is_the_command_of_the_pool():
@@ -28,14 +39,8 @@ def test_two_nodes_have_a_line_each_as_the_engine_writes_it():
     document = starting(DEPLOYMENT, pool("tp2.dp4/ep8", 8))
     lines = commands(document)
     for rank, line in enumerate(lines):
-        assert shlex.split(line) == ENGINES["vllm"].command(
-            parse_layout("tp2.dp4/ep8"),
-            DEPLOYMENT.model,
-            DEPLOYMENT.workload.max_model_len,
-            nodes=2,
-            node_rank=rank,
-            master_address=HEAD_ADDRESS,
-        )
+        place = Place(nodes=2, node_rank=rank, head=HEAD_ADDRESS)
+        assert tuple(shlex.split(line)) == written("vllm", "tp2.dp4/ep8", place)
     assert len(lines) == 2
     assert "--headless" in lines[1] and "--headless" not in lines[0]
 
@@ -49,14 +54,14 @@ def test_copies_are_told_their_gpus():
 def test_a_copy_that_does_not_divide_over_its_nodes_says_so():
     document = starting(DEPLOYMENT, pool("dp5/ep5", 5))
     assert len(commands(document)) == 1
-    assert "does not divide over 2 nodes of 4" in notes(document)
+    assert "over 2 nodes of 4 does not divide" in notes(document)
 
 
 def test_any_engine_starts_with_the_first_server_that_runs_the_layout():
     ours = DEPLOYMENT.model_copy(update={"engine": "any"})
     for layout, server, gpus in (("tp2.dp2/ep4", "vllm", 4), ("tp4/ep2.etp2", "sglang", 4)):
         engine = ENGINES[server]
-        command = tuple(engine.command(parse_layout(layout), DEPLOYMENT.model, 4096))
+        command = written(server, layout)
         document = starting(ours, pool(layout, gpus, command=command))
         assert commands(document) == [shlex.join(command)]
         whose = f"This is the command of {engine.title} {engine.version}"

@@ -17,6 +17,7 @@ VERBS = {
     "explain": "why this layout, why not that one, and what would cure it",
     "graph": "what every GPU does, and when",
     "prove": "execute the layout, and compare with the unsharded model",
+    "launch": "the commands and files that start the layout on an engine",
     "simulate": "the layout under a load of requests, as its clients would see it",
     "validate": "predicted beside measured: every row of a file, with the errors by slice",
     "calibrate": "measured operators to a profile of the device, with its errors",

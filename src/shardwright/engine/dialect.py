@@ -58,13 +58,6 @@ def spell(degrees: Mapping[str, int | None], *, least: int = 1) -> list[str]:
     return [word for flag, degree in given.items() for word in (flag, str(degree))]
 
 
-def with_stage_layers(variable: str, layout: Layout, argv: list[str]) -> list[str]:
-    """argv under env(1) with the layers of each stage in `variable`, where the layout states them."""
-    if not layout.stage_layers:
-        return argv
-    return ["env", f"{variable}={','.join(map(str, layout.stage_layers))}", *argv]
-
-
 def judge(dialect: Dialect, stated: Stated, model: ModelSpec) -> Verdict:
     """The verdict: accepted with its layout, or refused with the nearest legal one.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from shardwright.layout.layout import ExpertHome, Layout
 from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Record, Size
+
+if TYPE_CHECKING:
+    from shardwright.engine.start import Spoken, Start
 
 ExchangeMode = Literal["gather", "all_to_all", "deepep", "deepep_normal", "deepep_low_latency"]
 """How tokens reach experts: all-gather + reduce-scatter (no top-k factor), or rows to their experts, by an
@@ -204,19 +207,27 @@ class Verdict(Record):
     source: str
 
 
-class Command(Protocol):
-    """Writes the argv that starts one copy of a layout on node `node_rank` of `nodes`."""
+@dataclass(frozen=True, kw_only=True)
+class Launcher:
+    """How copies of a layout are started.
 
-    def __call__(
-        self,
-        layout: Layout,
-        model: ModelSpec,
-        max_model_len: int,
-        *,
-        nodes: int = 1,
-        node_rank: int = 0,
-        master_address: str = "127.0.0.1",
-    ) -> list[str]: ...
+    speak: what starts one process of a copy. spans: why a copy does not start over so many nodes, "" where it
+    does. world: on several nodes a process each, or one MPI world that runs the same command for every rank.
+    copies_apart: whether each copy is a server of its own, else all are one world. health: the path that
+    answers 200 once requests can be sent, "" where there is no server. first_port, port_step: where the
+    servers of a node listen, one copy after another.
+    """
+
+    speak: Callable[["Start"], "Spoken"]
+    spans: Callable[[Layout, int], str]
+    world: Literal["processes", "mpi"] = "processes"
+    copies_apart: bool = True
+    ray: bool = False
+    """Whether a Ray cluster can start the ranks of other nodes."""
+    health: str
+    first_port: int
+    port_step: int = 1
+    source: str
 
 
 Hides = Literal["all", "exchanges"]
@@ -282,8 +293,8 @@ class Engine:
     read: Callable[[Stated, ModelSpec], Verdict]
     """The literal reading of a strategy string."""
     scheduler: Scheduler = Scheduler(source="assumption: what is no server schedules as vLLM does")
-    command: Command | None = None
-    """None where one argv does not say it all (a configuration file beside it, or no server at all)."""
+    launcher: Launcher | None = None
+    """None where there is nothing to start: an engine that is only read, or that trains."""
     overlap: Overlap | None = None
     """None where it has none."""
     kernels: Kernels = "vllm"

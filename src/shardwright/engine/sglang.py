@@ -5,7 +5,7 @@ Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
 
 from functools import partial
 
-from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
+from shardwright.engine.dialect import Dialect, Outcome, judge, spell
 from shardwright.engine.engine import (
     Engine,
     MemoryRule,
@@ -32,6 +32,7 @@ from shardwright.engine.rules import (
     no_expert_copies,
     redundant_need_ep,
 )
+from shardwright.engine.sglang_command import LAUNCHER, flags
 from shardwright.engine.sglang_reserve import ACTIVATION_BYTES_PER_TOKEN, reserved_bytes
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import first_stages
@@ -42,9 +43,6 @@ from shardwright.units import GIB, MIB
 VERSION = "0.5.23"
 WIDTHS = "SGLang 0.5.23, runtime_context.py:73,137-160,295-313"
 LINEAR = "SGLang 0.5.23, layers/linear.py:483,1139-1144"
-
-RENDEZVOUS_PORT = 29500
-"""Free to choose; the one that NVIDIA Dynamo's operator injects (backend_sglang.go)."""
 
 RULES = (
     made_by(
@@ -72,37 +70,6 @@ RULES = (
 def last_stages(num_layers: int, pp: int) -> tuple[int, ...]:
     """Layers of each stage; what is left over goes to the last stages."""
     return first_stages(num_layers, pp)[::-1]
-
-
-def flags(layout: Layout) -> list[str]:
-    """The arguments that make one copy of `layout`."""
-    degrees = {
-        "--tp-size": layout.attention_ranks,
-        "--attn-dp-size": layout.dp,
-        "--ep-size": layout.ep,
-        "--pp-size": layout.pp,
-        "--ep-num-redundant-experts": layout.redundant,
-    }
-    argv = spell(degrees, least=2)
-    return [*argv, "--enable-eplb"] if layout.redundant else argv
-
-
-def command(
-    layout: Layout,
-    model: ModelSpec,
-    max_model_len: int,
-    *,
-    nodes: int = 1,
-    node_rank: int = 0,
-    master_address: str = "127.0.0.1",
-) -> list[str]:
-    """argv of one copy on one node; stated stage layers go by an environment variable."""
-    argv = ["python", "-m", "sglang.launch_server", "--model-path", model.name, *flags(layout)]
-    argv += ["--context-length", str(max_model_len)]
-    if nodes > 1:
-        argv += ["--dist-init-addr", f"{master_address}:{RENDEZVOUS_PORT}"]
-        argv += ["--nnodes", str(nodes), "--node-rank", str(node_rank)]
-    return with_stage_layers("SGLANG_PP_LAYER_PARTITION", layout, argv)
 
 
 def _literal(stated: Stated) -> list[str]:
@@ -256,7 +223,7 @@ SGLANG_0_5_23 = Engine(
         flags="SGLang 0.5.23, arg_groups/fields/parallel.py, exec_.py",
     ),
     read=partial(judge, DIALECT),
-    command=command,
+    launcher=LAUNCHER,
     scheduler=Scheduler(
         mixes=False,
         reserve=0.7,

@@ -3,13 +3,12 @@
 Read in the wheel of 0.33.0 from PyPI; files are named below `vllm/`.
 """
 
-import json
 from functools import partial
 
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.engine.dialect import Dialect, Outcome, judge, spell, with_stage_layers
+from shardwright.engine.dialect import Dialect, Outcome, judge, spell
 from shardwright.engine.engine import (
     Degrees,
     Engine,
@@ -38,6 +37,7 @@ from shardwright.engine.rules import (
     num_slots,
     redundant_need_ep,
 )
+from shardwright.engine.vllm_command import EXPERT_FLAG, FLAGS, LAUNCHER, flags
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import even_stages
 from shardwright.layout.stated import Stated
@@ -48,15 +48,6 @@ from shardwright.units import GIB, MIB
 VERSION = "0.33.0"
 MOE_CONFIG = "vLLM 0.33.0, model_executor/layers/fused_moe/config.py:1106-1114,1226-1237"
 LINEAR = "vLLM 0.33.0, model_executor/layers/linear.py:497,1065-1070"
-
-FLAGS = (
-    ("tp", "-tp", "--tensor-parallel-size"),
-    ("pp", "-pp", "--pipeline-parallel-size"),
-    ("dp", "-dp", "--data-parallel-size"),
-)
-"""Degree, short flag, long flag. A degree of 1 is the default."""
-
-EXPERT_FLAG = "--enable-expert-parallel"
 
 
 def _derived_experts(degrees: Degrees, model: ModelSpec, cluster: Cluster | None) -> Size:
@@ -110,38 +101,6 @@ RULES = (
     fits_cluster(),
 )
 """Without redundant experts EP need not divide them: the first ranks hold one more (expert_map_manager)."""
-
-
-def flags(layout: Layout, *, short: bool = True) -> list[str]:
-    """The arguments that make one copy of `layout`."""
-    names = {axis: name if short else long_name for axis, name, long_name in FLAGS}
-    argv = spell({name: getattr(layout, axis) for axis, name in names.items()}, least=2)
-    if layout.ep > 1:
-        argv.append(EXPERT_FLAG)
-    if layout.redundant:
-        argv += ["--enable-eplb", "--eplb-config", json.dumps({"num_redundant_experts": layout.redundant})]
-    return argv
-
-
-def command(
-    layout: Layout,
-    model: ModelSpec,
-    max_model_len: int,
-    *,
-    nodes: int = 1,
-    node_rank: int = 0,
-    master_address: str = "127.0.0.1",
-) -> list[str]:
-    """argv of one copy on one node. Stated stage layers go by an environment variable.
-
-    Source of the flags of several nodes: engine/arg_utils.py:2399-2445 (the GPUs of a copy must divide by
-    `nodes`; all nodes but the first are headless).
-    """
-    argv = ["vllm", "serve", model.name, *flags(layout, short=False), "--max-model-len", str(max_model_len)]
-    if nodes > 1:
-        argv += ["--nnodes", str(nodes), "--node-rank", str(node_rank), "--master-addr", master_address]
-        argv += ["--headless"] if node_rank else []
-    return with_stage_layers("VLLM_PP_LAYER_PARTITION", layout, argv)
 
 
 def _literal(stated: Stated) -> list[str]:
@@ -271,7 +230,7 @@ VLLM_0_33 = Engine(
         flags="vLLM 0.33.0, config/parallel.py, engine/arg_utils.py",
     ),
     read=partial(judge, DIALECT),
-    command=command,
+    launcher=LAUNCHER,
     scheduler=SCHEDULER,
     overlap=OVERLAP,
     own_sums=OWN_SUMS,

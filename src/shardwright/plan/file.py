@@ -11,7 +11,7 @@ from shardwright.record import validated
 
 PLAN_FILE = "plan.json"
 
-READABLE = 0o644
+READABLE, EXECUTABLE = 0o644, 0o755
 """A temporary file is its owner's alone; a plan is for others to read."""
 
 
@@ -25,7 +25,7 @@ def write_text(path: Path, text: str) -> Path:
     return write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> Path:
+def write_bytes(path: Path, content: bytes, *, mode: int = READABLE) -> Path:
     """`content` to `path`, folders made as needed: the file appears complete or not at all.
 
     Raises InputError where that is not possible.
@@ -36,7 +36,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-            Path(temporary).chmod(READABLE)
+            Path(temporary).chmod(mode)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

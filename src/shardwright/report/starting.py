@@ -5,16 +5,14 @@ import shlex
 from shardwright.audit.placing import gpus_of
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.topology import first_gpu
-from shardwright.engine.engine import Engine
+from shardwright.engine.start import HEAD_ADDRESS, Place
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
 from shardwright.report.document import Code, Document, Paragraph
 from shardwright.search.engine import engine_of, starter_of
-
-HEAD_ADDRESS = "HEAD_NODE_ADDRESS"
-"""Stands for the address of node 0 of a copy, which no plan knows."""
+from shardwright.search.start import cannot_span, nodes_of_a_copy, spoken_by_starter
 
 MOST_PLACES = 4
 """Copies whose GPUs are listed; the others follow the same rule."""
@@ -28,14 +26,14 @@ def starting(deployment: Deployment, pool: Pool) -> Document:
         return (
             Paragraph(
                 f"No command: {engine.title} {engine.version} starts {pool.layout} by no single command line "
-                "that Shardwright writes."
+                "that Shardwright writes; `shardwright launch` writes the files, where the engine can run it."
             ),
         )
-    nodes = nodes_of_a_copy(layout, cluster)
+    nodes, unable = nodes_of_a_copy(layout, cluster), cannot_span(engine, layout, cluster)
     lines = [shlex.join(pool.command)]
-    if nodes > 1 and layout.gpus_per_copy % nodes == 0:
-        lines = [_on_node(engine, layout, deployment, nodes, rank) for rank in range(nodes)]
-    notes = _notes(layout, cluster, nodes, len(lines))
+    if nodes > 1 and not unable:
+        lines = [_on_node(deployment, layout, pool, nodes, rank) for rank in range(nodes)]
+    notes = _notes(layout, cluster, len(lines), unable)
     priced = engine_of(deployment)
     if engine.id != priced.id:
         whose = (
@@ -45,30 +43,19 @@ def starting(deployment: Deployment, pool: Pool) -> Document:
     return (Code("\n".join(lines)), *map(Paragraph, notes))
 
 
-def nodes_of_a_copy(layout: Layout, cluster: Cluster) -> int:
-    """Nodes that one copy needs when it fills them one after the other."""
-    return -(-layout.gpus_per_copy // cluster.gpus_per_node)
+def _on_node(deployment: Deployment, layout: Layout, pool: Pool, nodes: int, rank: int) -> str:
+    place = Place(nodes=nodes, node_rank=rank, head=HEAD_ADDRESS)
+    said = spoken_by_starter(deployment, layout, pool.schedule, pool.sequences_per_rank, place)
+    assert said is not None
+    return shlex.join(said.line)
 
 
-def _on_node(engine: Engine, layout: Layout, deployment: Deployment, nodes: int, rank: int) -> str:
-    assert engine.command is not None
-    length = deployment.workload.max_model_len
-    return shlex.join(
-        engine.command(
-            layout, deployment.model, length, nodes=nodes, node_rank=rank, master_address=HEAD_ADDRESS
-        )
-    )
-
-
-def _notes(layout: Layout, cluster: Cluster, nodes: int, num_lines: int) -> list[str]:
+def _notes(layout: Layout, cluster: Cluster, num_lines: int, unable: str) -> list[str]:
     notes = []
     if num_lines > 1:
         notes.append(f"One line a node, in order; {HEAD_ADDRESS} is the address of the first of them.")
-    elif nodes > 1:
-        notes.append(
-            f"A copy of {layout.gpus_per_copy} GPUs does not divide over {nodes} nodes of "
-            f"{cluster.gpus_per_node}: this line is for a machine that holds them all."
-        )
+    if unable:
+        notes.append(f"{unable[:1].upper()}{unable[1:]}: this line is for a machine that holds them all.")
     if layout.copies > 1:
         notes.append(_copies(layout, cluster))
     return notes

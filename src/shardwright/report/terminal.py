@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shardwright.calibrate.calibration import Calibration
     from shardwright.calibrate.measured.own import OwnCalibration
     from shardwright.calibrate.measured.validation import Validation
+    from shardwright.launch.launch import Launch
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
     from shardwright.search.explain import Explanation
@@ -82,6 +83,13 @@ def print_proof(proof: "Proof", console: Console) -> None:
     from shardwright.report.proof_document import proof_document  # noqa: PLC0415
 
     print_document(proof_document(proof), console)
+
+
+def print_launch(launch: "Launch", console: Console) -> None:
+    """What starts a plan, as wide as the console."""
+    from shardwright.report.launch_document import launch_document  # noqa: PLC0415
+
+    print_document(launch_document(launch), console)
 
 
 def print_generation(found: "Generation", console: Console) -> None:

@@ -11,13 +11,16 @@ from shardwright.cost.price import wires_of
 from shardwright.cost.software import CLIENT_METRICS, Metric
 from shardwright.cost.stages import stages
 from shardwright.cost.step import Seconds
+from shardwright.dag.schedule import Schedule
 from shardwright.engine.engine import engine_grid
+from shardwright.errors import InputError
 from shardwright.layout.grid import Grid
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
-from shardwright.search.engine import engine_of, measured_as, serving_of, starter_of
+from shardwright.search.engine import engine_of, measured_as, serving_of
+from shardwright.search.start import spoken_by_starter
 from shardwright.search.timing import Timing, forms_of, stage_layers
 from shardwright.steps.load import decode_load
 from shardwright.steps.operation import COMMUNICATION, Operation
@@ -32,14 +35,7 @@ MEMORY_SPREAD = 1.1
 def build_pool(deployment: Deployment, layout: Layout, timing: Timing) -> Pool:
     """The layout, in the schedule and at the price of `timing`, as a pool of the plan."""
     engine, cost, schedule = engine_of(deployment), timing.price, timing.step.schedule
-    starter = starter_of(deployment, layout)
     grid = engine_grid(engine, layout)
-    command: tuple[str, ...] = ()
-    if starter.command is not None and layout.home == "folded":
-        length = deployment.workload.max_model_len
-        command = tuple(starter.command(layout, deployment.model, length))
-        if schedule.order == "overlapped" and starter.id == engine.id and starter.overlap is not None:
-            command += starter.overlap.flags
     return Pool(
         layout=format_layout(layout),
         num_gpus=layout.num_gpus,
@@ -51,8 +47,19 @@ def build_pool(deployment: Deployment, layout: Layout, timing: Timing) -> Pool:
         seconds_by_family={name: float(seconds) for name, seconds in cost.decode.families.items()},
         memory=tuple(_memory_row(row, grid) for row in cost.memories),
         kv_sequences=float(cost.kv_sequences),
-        command=command,
+        command=command_line(deployment, layout, schedule, int(cost.sequences)),
     )
+
+
+def command_line(
+    deployment: Deployment, layout: Layout, schedule: Schedule, sequences_per_rank: int
+) -> tuple[str, ...]:
+    """argv that starts one copy on one machine; empty where no single line does."""
+    try:
+        said = spoken_by_starter(deployment, layout, schedule, sequences_per_rank)
+    except InputError:
+        return ()
+    return () if said is None or said.files else said.line
 
 
 def figures(deployment: Deployment, layout: Layout, timing: Timing) -> Figures:

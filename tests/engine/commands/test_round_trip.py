@@ -1,6 +1,7 @@
 """A layout written as flags and read back is the layout: for every legal one of every server."""
 
 import json
+import shlex
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from shardwright.engine.commands.catalog import SERVERS
 from shardwright.engine.commands.reading import read_arguments
 from shardwright.engine.commands.script import find_invocation
 from shardwright.engine.engine import breaches
+from shardwright.engine.start import Start
 from shardwright.layout.layout import Layout
 from shardwright.model.catalog import find_model
 from shardwright.model.spec import ModelSpec
@@ -41,9 +43,10 @@ def test_command_of_a_layout_reads_back(
     layout = Layout(tp=tp, dp=dp, pp=pp, ep=ep, etp=ranks // ep, redundant=redundant, stage_layers=stages)
     if breaches(ENGINES[engine], layout, model, None):
         return
-    write = ENGINES[engine].command
-    assert write is not None
-    assert realised(" ".join(f"'{word}'" for word in write(layout, model, 4096)), model) == layout
+    launcher = ENGINES[engine].launcher
+    assert launcher is not None
+    line = launcher.speak(Start(layout=layout, model=model, max_model_len=4096)).line
+    assert realised(shlex.join(line), model) == layout
 
 
 @settings(max_examples=100, deadline=None)

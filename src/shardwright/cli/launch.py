@@ -1,0 +1,76 @@
+"""shardwright launch: a plan as the commands and files that start it on an engine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from shardwright.cli.inputs import deployment_from
+from shardwright.cli.output import print_result
+from shardwright.cli.plan import make_plan
+from shardwright.engine.engine import Engine
+from shardwright.engine.start import Executor
+from shardwright.launch.engines import engine_named
+from shardwright.launch.launch import LOOPBACK, Launch
+from shardwright.launch.make import launch_of
+from shardwright.launch.write import write_launch
+from shardwright.layout.notation import parse_layout
+from shardwright.plan.file import PLAN_FILE, read_plan
+from shardwright.plan.plan import Plan
+from shardwright.search.engine import starter_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command("launch")
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--engine", help="vllm, vllm@0.32, sglang, trtllm, afd or torchrun (the plan's)")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="folder to write the files to")
+@click.option("--host", default=LOOPBACK, help=f"where the API listens ({LOOPBACK})")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="of the first server of a node (the engine's own)"
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["mp", "ray"]),
+    default="mp",
+    help="ranks of other nodes: a process a node (mp), or a Ray cluster that runs (vLLM alone)",
+)
+@click.option("--json", "as_json", is_flag=True, help="print the launch as JSON")
+def command(
+    plan: Path,
+    engine: str | None,
+    output: Path | None,
+    host: str,
+    port: int | None,
+    executor: Executor,
+    as_json: bool,
+) -> int:
+    """The commands and files that start PLAN (plan.json, its folder, a deployment file) on an engine.
+
+    A layout or a schedule that the engine cannot run is refused, with the nearest that it can. The API
+    listens on this machine alone unless --host says otherwise.
+    """
+    named = engine_named(engine) if engine is not None else None
+    made = _plan(plan, named)
+    runs_on = named or starter_of(made.deployment, parse_layout(made.pools[0].layout))
+    found = launch_of(made, runs_on, host=host, port=port, executor=executor)
+    if output is not None:
+        written = write_launch(found, made, output)
+        click.echo(f"wrote {len(written)} files to {output}", err=True)
+    print_result(found, _draw, as_json=as_json)
+    return 0
+
+
+def _plan(path: Path, engine: Engine | None) -> Plan:
+    """The plan as it is written; of a deployment file the plan for the engine that is named."""
+    if path.is_dir() or path.name == PLAN_FILE:
+        return read_plan(path)
+    return make_plan(deployment_from(path, {"engine": engine.id if engine else None}), best=False)
+
+
+def _draw(launch: Launch, console: "Console") -> None:
+    from shardwright.report.terminal import print_launch  # noqa: PLC0415 - with rich, as print_result
+
+    print_launch(launch, console)

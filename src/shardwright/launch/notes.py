@@ -1,0 +1,50 @@
+"""What to know before a launch is started, in sentences."""
+
+from shardwright.engine.engine import Engine
+from shardwright.engine.start import HEAD_ADDRESS, Executor
+from shardwright.launch.seats import num_nodes
+from shardwright.layout.notation import parse_layout
+from shardwright.plan.plan import Plan
+from shardwright.search.engine import engine_of
+
+
+def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
+    """Of the layout on this cluster, and of what the plan's figures are of."""
+    deployment, pool = plan.deployment, plan.pools[0]
+    layout, cluster = parse_layout(pool.layout), deployment.cluster
+    launcher, priced = engine.launcher, engine_of(deployment)
+    assert launcher is not None
+    size = layout.gpus_per_copy if launcher.copies_apart else layout.num_gpus
+    nodes = num_nodes(size, cluster)
+    notes = []
+    if priced.id != engine.id:
+        notes.append(
+            f"The plan's figures are for {priced.title} {priced.version}, and are no prediction for "
+            f"{engine.title} {engine.version}."
+        )
+    if nodes > 1 and executor == "ray":
+        notes.append(
+            f"A Ray cluster must run on all {nodes} nodes of a copy; its one command goes to the first."
+        )
+    elif nodes > 1:
+        notes.append(
+            f"Set {HEAD_ADDRESS} to the address of a copy's first node, on the network that joins its nodes: "
+            "the rendezvous is there. Set NETWORK_INTERFACE to that network's interface on each node."
+        )
+    if nodes > 1 and size % cluster.gpus_per_node:
+        notes.append(
+            f"Each of the {nodes} nodes of a copy gives {size // nodes} of its {cluster.gpus_per_node} GPUs; "
+            "the plan priced them as filled one after the other."
+        )
+    if layout.copies > 1 and launcher.copies_apart and launcher.health:
+        notes.append(f"{layout.copies} servers: requests are to be spread over all of them.")
+    weights = _weights(plan)
+    return (*notes, *((weights,) if weights else ()))
+
+
+def _weights(plan: Plan) -> str:
+    """Weights in few bits that no engine makes at start must be in the checkpoint."""
+    model = plan.deployment.model
+    if model.quantised or model.weight_dtype not in ("int4", "fp4", "mxfp4"):
+        return ""
+    return f"The plan takes weights in {model.weight_dtype}: the checkpoint must hold them so."
