@@ -10,7 +10,7 @@ from shardwright.cli.output import print_result
 from shardwright.cli.plan import make_plan
 from shardwright.engine.engine import Engine
 from shardwright.engine.start import Executor
-from shardwright.launch.engines import engine_named
+from shardwright.launch.engines import engine_named, priced_as
 from shardwright.launch.launch import LOOPBACK, Launch
 from shardwright.launch.make import launch_of
 from shardwright.launch.write import write_launch
@@ -67,7 +67,7 @@ def _plan(path: Path, engine: Engine | None) -> Plan:
     """The plan as it is written; of a deployment file the plan for the engine that is named."""
     if path.is_dir() or path.name == PLAN_FILE:
         return read_plan(path)
-    return make_plan(deployment_from(path, {"engine": engine.id if engine else None}), best=False)
+    return make_plan(deployment_from(path, {"engine": priced_as(engine) if engine else None}), best=False)
 
 
 def _draw(launch: Launch, console: "Console") -> None:

@@ -19,6 +19,7 @@ from shardwright.engine.rules import (
     mismatch,
     redundant_need_ep,
 )
+from shardwright.engine.torchrun_command import LAUNCHER
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.layout.stages import even_stages
@@ -150,6 +151,7 @@ SHARDWRIGHT_0_1 = Engine(
         flags="Shardwright 0.1, layout/notation.py",
     ),
     read=partial(judge, DIALECT),
+    launcher=LAUNCHER,
     overlap=OVERLAP,
     kernels="torch",
     sums_in_levels=True,

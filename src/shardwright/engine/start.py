@@ -18,6 +18,15 @@ from shardwright.record import Count, CountOrZero, Record
 HEAD_ADDRESS = "HEAD_NODE_ADDRESS"
 """Stands for the address of the first node of a copy, which no plan knows."""
 
+CHECKPOINT = "CHECKPOINT_FOLDER"
+"""Stands for the folder of the weights, for an engine that fetches none."""
+
+PLACEHOLDERS = {
+    HEAD_ADDRESS: "the address of node {first}, where the first ranks of this copy are",
+    CHECKPOINT: "the folder with config.json and the safetensors of the model",
+}
+"""Variables of a script that an argument can name: what to set each to."""
+
 Executor = Literal["mp", "ray"]
 """How ranks of other nodes are reached: by a process started on each node, or by a Ray cluster that runs."""
 
@@ -26,6 +35,7 @@ class Place(Record):
     """Where one of the processes of a copy stands, among how many.
 
     head: address of the copy's first node. host, port: where its API listens; None leaves both to the engine.
+    role: which of the servers of a copy, where it has several. index: of the copy among those of its node.
     """
 
     nodes: Count = 1
@@ -34,6 +44,8 @@ class Place(Record):
     host: str | None = None
     port: Count | None = None
     executor: Executor = "mp"
+    role: str = ""
+    index: CountOrZero = 0
 
 
 class Start(Record):

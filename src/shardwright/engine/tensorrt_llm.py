@@ -33,6 +33,7 @@ from shardwright.engine.rules import (
     no_expert_copies,
     redundant_need_ep,
 )
+from shardwright.engine.tensorrt_llm_command import ATTENTION_DP, LAUNCHER, flags
 from shardwright.layout.layout import Layout
 from shardwright.layout.stages import first_stages
 from shardwright.layout.stated import Stated
@@ -41,9 +42,6 @@ from shardwright.units import GIB
 
 VERSION = "1.2"
 MAPPING = "TensorRT-LLM 1.2, tensorrt_llm/mapping.py, Mapping.__init__"
-ATTENTION_DP = "enable_attention_dp: true"
-"""A line of the file given by --config; trtllm-serve has no flag for it."""
-
 RULES = (
     made_by(
         "NVIDIA",
@@ -71,13 +69,6 @@ RULES = (
     layer_each("TensorRT-LLM 1.2, tensorrt_llm/mapping.py, Mapping.pp_layers"),
     fits_cluster(),
 )
-
-
-def flags(layout: Layout) -> list[str]:
-    """The arguments that make one copy of `layout`; attention DP is a line of the configuration file."""
-    degrees = {"--tp_size": layout.attention_ranks, "--pp_size": layout.pp, "--ep_size": layout.ep}
-    argv = spell(degrees, least=2)
-    return [*argv, f"({ATTENTION_DP})"] if layout.dp > 1 else argv
 
 
 def _literal(stated: Stated) -> list[str]:
@@ -159,6 +150,7 @@ TENSORRT_LLM_1_2 = Engine(
         flags="TensorRT-LLM 1.2, tensorrt_llm/commands/serve.py",
     ),
     read=partial(judge, DIALECT),
+    launcher=LAUNCHER,
     scheduler=Scheduler(
         splits=False,
         reserve=1.0,

@@ -1,20 +1,19 @@
 """A plan -> everything that starts it on an engine."""
 
 import re
+from dataclasses import replace
 
-from shardwright.cluster.cluster import Cluster
-from shardwright.engine.engine import Engine
-from shardwright.engine.start import HEAD_ADDRESS, Executor, Place, Spoken
+from shardwright.engine.engine import Engine, Launcher
+from shardwright.engine.start import HEAD_ADDRESS, PLACEHOLDERS, Executor, Place, Spoken
 from shardwright.errors import InputError
 from shardwright.launch.launch import LOOPBACK, Launch, LaunchFile, Process
 from shardwright.launch.notes import notes_of
 from shardwright.launch.refuse import checked_launcher, refuse_words
 from shardwright.launch.script import scripts
-from shardwright.launch.seats import Seat, num_nodes, seats_of
-from shardwright.layout.layout import Layout
+from shardwright.launch.seats import Seat, seats_of
 from shardwright.layout.notation import format_layout, parse_layout
 from shardwright.plan.plan import Plan
-from shardwright.search.start import start_for
+from shardwright.search.start import nodes_of, start_for, world_of
 
 HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
 LARGEST_PORT = 65535
@@ -37,36 +36,28 @@ def launch_of(
     cluster, layout = deployment.cluster, parse_layout(pool.layout)
     launcher = checked_launcher(plan, engine, executor)
     _check_host(host)
-    world = layout.model_copy(update={"copies": 1}) if launcher.copies_apart else layout
+    world = world_of(engine, layout)
     start = start_for(deployment, world, engine, pool.schedule, pool.sequences_per_rank)
-    first_port = port or launcher.first_port
+    roles, nodes = launcher.roles(world), nodes_of(world, cluster)
     processes: list[Process] = []
     files: dict[str, str] = {}
     for replica in range(layout.num_gpus // world.num_gpus):
-        for seat in _started_seats(replica, world, cluster, executor):
-            listens = first_port + seat.place * launcher.port_step
-            _check_port(listens, port)
-            place = Place(
-                nodes=num_nodes(world.num_gpus, cluster),
-                node_rank=seat.node_rank,
-                head=HEAD_ADDRESS,
-                host=host if seat.node_rank == 0 else None,
-                port=listens if seat.node_rank == 0 else None,
-                executor=executor,
-            )
+        seats = seats_of(replica, roles, cluster)
+        for seat in (_all_ranks(seats),) if executor == "ray" else seats:
+            place = _place(seat, nodes, launcher, host, port, executor)
             said = launcher.speak(start.model_copy(update={"place": place}))
             files |= said.files
-            processes.append(_process(said, seat, replica, cluster, place, host))
-    refuse_words(deployment.model.name, (HEAD_ADDRESS, *files))
+            processes.append(_process(said, seat, replica, place, deployment.cluster.device.vendor, host))
+    refuse_words(deployment.model.name, (*PLACEHOLDERS, *files))
     launch = Launch(
         name=_name(deployment.model.name),
         engine=engine.id,
         version=engine.version,
         layout=format_layout(layout),
         num_gpus=layout.num_gpus,
-        num_nodes=_last_node(layout, world, cluster) + 1,
+        num_nodes=1 + seats[-1].node,
         copies=layout.copies,
-        nodes_per_copy=num_nodes(world.num_gpus, cluster),
+        nodes_per_copy=nodes,
         processes=tuple(processes),
         files=tuple(LaunchFile(path=name, text=text) for name, text in files.items()),
         health=launcher.health,
@@ -75,39 +66,49 @@ def launch_of(
     return launch.model_copy(update={"files": (*launch.files, *scripts(launch, launcher.world))})
 
 
-def _started_seats(replica: int, world: Layout, cluster: Cluster, executor: Executor) -> tuple[Seat, ...]:
-    """Where processes are started: on every node of a copy, or on its first where Ray starts the others."""
-    seats = seats_of(replica, world.num_gpus, cluster)
-    return seats[:1] if executor == "ray" else seats
-
-
-def _process(said: Spoken, seat: Seat, replica: int, cluster: Cluster, place: Place, host: str) -> Process:
-    by_ray = place.executor == "ray"
-    visible = (
-        {} if by_ray else {VISIBLE.get(cluster.device.vendor, "CUDA_VISIBLE_DEVICES"): _listed(seat.gpus)}
+def _place(
+    seat: Seat, nodes: int, launcher: Launcher, host: str, port: int | None, executor: Executor
+) -> Place:
+    """Every server listens; a process that is part of another's server does not."""
+    first_port = port or launcher.first_port
+    beside = seat.role != "" and not seat.answers
+    listens = first_port + seat.index * launcher.port_step + (1 if beside else 0)
+    if listens > LARGEST_PORT:
+        allowed = f"a port that leaves those of all servers of a node at most {LARGEST_PORT}"
+        raise InputError("--port", first_port, allowed)
+    own_api = launcher.health != "" and (seat.answers or beside or launcher.world == "mpi")
+    return Place(
+        nodes=nodes,
+        node_rank=seat.node_rank,
+        head=HEAD_ADDRESS if nodes > 1 else LOOPBACK,
+        host=host if own_api else None,
+        port=listens if own_api else None,
+        executor=executor,
+        role=seat.role,
+        index=seat.index,
     )
-    num_gpus = len(seat.gpus) * place.nodes
+
+
+def _process(said: Spoken, seat: Seat, replica: int, place: Place, vendor: str, host: str) -> Process:
+    visible = VISIBLE.get(vendor, "CUDA_VISIBLE_DEVICES")
+    chosen = {visible: ",".join(map(str, seat.gpus))} if seat.gpus else {}
     return Process(
-        name=f"copy{replica}-node{seat.node_rank}",
+        name=f"copy{replica}-{seat.role or f'node{seat.node_rank}'}",
         replica=replica,
         node=seat.node,
         node_rank=seat.node_rank,
         gpus=seat.gpus,
-        ranks=tuple(range(num_gpus)) if by_ray else seat.ranks,
-        environment={**visible, **said.environment},
+        ranks=seat.ranks,
+        environment={**chosen, **said.environment},
         argv=said.argv,
         host=host,
-        port=place.port,
+        port=place.port if seat.answers else None,
     )
 
 
-def _listed(gpus: tuple[int, ...]) -> str:
-    return ",".join(map(str, gpus))
-
-
-def _last_node(layout: Layout, world: Layout, cluster: Cluster) -> int:
-    last = layout.num_gpus // world.num_gpus - 1
-    return seats_of(last, world.num_gpus, cluster)[-1].node
+def _all_ranks(seats: tuple[Seat, ...]) -> Seat:
+    """The one process that has Ray start all ranks of a copy, on GPUs that Ray chooses."""
+    return replace(seats[0], gpus=(), ranks=tuple(rank for seat in seats for rank in seat.ranks))
 
 
 def _name(model: str) -> str:
@@ -119,10 +120,3 @@ def _name(model: str) -> str:
 def _check_host(host: str) -> None:
     if not HOST.fullmatch(host):
         raise InputError("--host", host, "an address or a name of this machine, such as 127.0.0.1 or 0.0.0.0")
-
-
-def _check_port(listens: int, stated: int | None) -> None:
-    if not 0 < listens <= LARGEST_PORT:
-        raise InputError(
-            "--port", stated, f"a port from 1 that leaves all copies of a node one up to {LARGEST_PORT}"
-        )

@@ -2,10 +2,10 @@
 
 from shardwright.engine.engine import Engine
 from shardwright.engine.start import HEAD_ADDRESS, Executor
-from shardwright.launch.seats import num_nodes
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.plan import Plan
 from shardwright.search.engine import engine_of
+from shardwright.search.start import nodes_of, world_of
 
 
 def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
@@ -14,8 +14,8 @@ def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
     layout, cluster = parse_layout(pool.layout), deployment.cluster
     launcher, priced = engine.launcher, engine_of(deployment)
     assert launcher is not None
-    size = layout.gpus_per_copy if launcher.copies_apart else layout.num_gpus
-    nodes = num_nodes(size, cluster)
+    world = world_of(engine, layout)
+    size, nodes = world.num_gpus, nodes_of(world, cluster)
     notes = []
     if priced.id != engine.id:
         notes.append(
@@ -25,6 +25,11 @@ def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
     if nodes > 1 and executor == "ray":
         notes.append(
             f"A Ray cluster must run on all {nodes} nodes of a copy; its one command goes to the first."
+        )
+    elif nodes > 1 and launcher.world == "mpi":
+        notes.append(
+            f"A copy is one MPI world: start it once, in a Slurm allocation of its {nodes} nodes, or with "
+            "NODES set for mpirun; the files lie at the same place on all of them."
         )
     elif nodes > 1:
         notes.append(

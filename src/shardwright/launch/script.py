@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Iterable
 
 from shardwright.audit.placing import gpus_of
-from shardwright.engine.start import HEAD_ADDRESS
+from shardwright.engine.start import PLACEHOLDERS
 from shardwright.launch.launch import Launch, LaunchFile, Process
+from shardwright.plan.file import PLAN_FILE
 
 HEAD = """#!/usr/bin/env bash
 # %s
@@ -15,7 +16,6 @@ set -eu
 HERE = 'here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)\n'
 
 NETWORK = """\
-: "${HEAD_NODE_ADDRESS:?set it to the address of node %d, where the first ranks of this copy are}"
 if [ -n "${NETWORK_INTERFACE:-}" ]; then
   export NCCL_SOCKET_IFNAME="$NETWORK_INTERFACE" GLOO_SOCKET_IFNAME="$NETWORK_INTERFACE"
 fi
@@ -60,12 +60,35 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a server that listens everywhere is asked from its own node."""
 
 
+MPI = """\
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+  run=(srun --nodes %(nodes)d --relative %(first)d --ntasks %(ranks)d --ntasks-per-node %(here)d --mpi=pmix)
+else
+  : "${NODES:?set it to the %(nodes)d nodes of this copy as mpirun takes them: first:%(here)d,next:%(here)d}"
+  run=(mpirun -np %(ranks)d --host "$NODES")
+  if [ -n "${NETWORK_INTERFACE:-}" ]; then
+    run+=(-x NCCL_SOCKET_IFNAME -x GLOO_SOCKET_IFNAME)
+  fi
+fi
+
+"""
+"""Sources: Slurm 25.05, srun; Open MPI 4.1, mpirun; TensorRT-LLM 1.2, docs of trtllm-serve (multi-node)."""
+
+
 def scripts(launch: Launch, world: str) -> tuple[LaunchFile, ...]:
-    """start-nodeN.sh for every node that a process is started on; ready-nodeN.sh for those that serve."""
+    """start-nodeN.sh for every node that a process is started on, or start-copyN.sh for every MPI world;
+    ready-nodeN.sh for nodes that serve."""
     files = []
+    one_world = world == "mpi" and launch.nodes_per_copy > 1
+    for replica in range(launch.copies) if one_world else ():
+        own = [process for process in launch.processes if process.replica == replica]
+        text = _mpi(launch, replica, own)
+        files.append(LaunchFile(path=f"start-copy{replica}.sh", text=text, executable=True))
     for node in sorted({process.node for process in launch.processes}):
         own = [process for process in launch.processes if process.node == node]
-        files.append(LaunchFile(path=f"start-node{node}.sh", text=_start(launch, node, own), executable=True))
+        if not one_world:
+            text = _start(launch, node, own)
+            files.append(LaunchFile(path=f"start-node{node}.sh", text=text, executable=True))
         serving = [process for process in own if process.port is not None]
         if serving and launch.health:
             urls = " ".join(shlex.quote(_url(process, launch.health)) for process in serving)
@@ -76,35 +99,58 @@ def scripts(launch: Launch, world: str) -> tuple[LaunchFile, ...]:
 
 def _start(launch: Launch, node: int, own: list[Process]) -> str:
     title = f"Node {node} of {launch.num_nodes}: {launch.layout} on {launch.engine} {launch.version}"
-    paths = {file.path for file in launch.files}
+    paths = {PLAN_FILE, *(file.path for file in launch.files)}
     parts = [HEAD % title]
     if any(word in paths for process in own for word in process.argv):
         parts.append(HERE)
-    if any(HEAD_ADDRESS in word for process in own for word in process.argv):
-        parts.append(NETWORK % (node - own[0].node_rank))
+    for name, what in PLACEHOLDERS.items():
+        if any(name in word for process in own for word in process.argv):
+            parts.append(f': "${{{name}:?set it to {what.format(first=node - own[0].node_rank)}}}"\n')
+    if launch.nodes_per_copy > 1:
+        parts.append(NETWORK)
     parts.append(STOP)
     parts += [_process(process, paths) for process in own]
     return "".join((*parts, WAIT))
 
 
+def _mpi(launch: Launch, replica: int, own: list[Process]) -> str:
+    """One MPI world: the same command for all ranks of a copy, started from one place."""
+    nodes = f"nodes {own[0].node}-{own[-1].node} of {launch.num_nodes}"
+    counts = {
+        "nodes": len(own),
+        "first": own[0].node,
+        "ranks": sum(len(process.ranks) for process in own),
+        "here": len(own[0].ranks),
+    }
+    head = HEAD % f"Copy {replica} on {nodes}: {launch.layout} on {launch.engine} {launch.version}"
+    paths = {file.path for file in launch.files}
+    here = HERE if any(word in paths for word in own[0].argv) else ""
+    return "".join((head, here, NETWORK, MPI % counts, f'exec "${{run[@]}}" {_words(own[0], paths)}\n'))
+
+
 def _process(process: Process, paths: set[str]) -> str:
     """One process in the background, with what it is in a comment that no name of the user's is in."""
     what = f"# {process.name}: ranks {_runs(process.ranks)} on {gpus_of(process.gpus)}"
+    return f"\n{what}\n{_words(process, paths)} &\npids+=($!)\n"
+
+
+def _words(process: Process, paths: set[str]) -> str:
     settings = (f"{name}={shlex.quote(value)}" for name, value in process.environment.items())
-    words = " ".join(("env", *settings, *(quoted(word, paths) for word in process.argv)))
-    return f"\n{what}\n{words} &\npids+=($!)\n"
+    return " ".join(("env", *settings, *(quoted(word, paths) for word in process.argv)))
 
 
 def quoted(word: str, paths: Iterable[str]) -> str:
-    """A word for the shell: the files of the launch where they lie, the head's address as it is set there.
+    """A word for the shell: a file of the launch where it lies, a placeholder as the variable of its name.
 
     >>> quoted("a $(b)", ()), quoted("HEAD_NODE_ADDRESS:29500", ())
     ("'a $(b)'", '"$HEAD_NODE_ADDRESS":29500')
     """
     if word in paths:
         return f'"$here"/{shlex.quote(word)}'
-    parts = [shlex.quote(part) if part else "" for part in word.split(HEAD_ADDRESS)]
-    return f'"${HEAD_ADDRESS}"'.join(parts) if len(parts) > 1 else shlex.quote(word)
+    name = next((name for name in PLACEHOLDERS if name in word), None)
+    if name is None:
+        return shlex.quote(word)
+    return f'"${name}"'.join(shlex.quote(part) if part else "" for part in word.split(name))
 
 
 def _runs(ranks: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ from shardwright.plan.deployment import Deployment
 from shardwright.plan.plan import Pool
 from shardwright.report.document import Code, Document, Paragraph
 from shardwright.search.engine import engine_of, starter_of
-from shardwright.search.start import cannot_span, nodes_of_a_copy, spoken_by_starter
+from shardwright.search.start import cannot_span, nodes_of, spoken_by_starter, world_of
 
 MOST_PLACES = 4
 """Copies whose GPUs are listed; the others follow the same rule."""
@@ -29,7 +29,8 @@ def starting(deployment: Deployment, pool: Pool) -> Document:
                 "that Shardwright writes; `shardwright launch` writes the files, where the engine can run it."
             ),
         )
-    nodes, unable = nodes_of_a_copy(layout, cluster), cannot_span(engine, layout, cluster)
+    nodes = nodes_of(world_of(engine, layout), cluster)
+    unable = cannot_span(engine, layout, cluster)
     lines = [shlex.join(pool.command)]
     if nodes > 1 and not unable:
         lines = [_on_node(deployment, layout, pool, nodes, rank) for rank in range(nodes)]

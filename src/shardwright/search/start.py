@@ -87,18 +87,25 @@ def _check(deployment: Deployment, layout: Layout, engine: Engine, schedule: Sch
         raise InputError("schedule.batched", True, f"false: {title} sends each micro-batch by itself")
 
 
-def nodes_of_a_copy(layout: Layout, cluster: Cluster) -> int:
-    """Nodes that one copy needs when it fills them one after the other."""
-    return -(-layout.gpus_per_copy // cluster.gpus_per_node)
+def world_of(engine: Engine, layout: Layout) -> Layout:
+    """What is started together: one copy, or all of them."""
+    apart = engine.launcher is None or engine.launcher.copies_apart
+    return layout.model_copy(update={"copies": 1}) if apart else layout
+
+
+def nodes_of(world: Layout, cluster: Cluster) -> int:
+    """Nodes that it needs when it fills them one after the other."""
+    return -(-world.num_gpus // cluster.gpus_per_node)
 
 
 def cannot_span(engine: Engine, layout: Layout, cluster: Cluster) -> str:
     """Why a copy does not start over the nodes that it needs, in a clause; "" where it does."""
-    nodes, size = nodes_of_a_copy(layout, cluster), layout.gpus_per_copy
+    world = world_of(engine, layout)
+    nodes, size = nodes_of(world, cluster), world.num_gpus
     if nodes == 1:
         return ""
     over = f"a copy of {size} GPUs over {nodes} nodes of {cluster.gpus_per_node}"
     if size % nodes:
         return f"{over} does not divide"
-    why = engine.launcher.spans(layout, nodes) if engine.launcher else "no command starts it"
+    why = engine.launcher.spans(world, nodes) if engine.launcher else "no command starts it"
     return f"{over} does not start: {why}" if why else ""
