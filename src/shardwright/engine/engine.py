@@ -224,6 +224,8 @@ class Launcher:
     copies_apart: bool = True
     ray: bool = False
     """Whether a Ray cluster can start the ranks of other nodes."""
+    quantises: tuple[str, ...] = ()
+    """Dtypes of weights that the engine makes at start from a checkpoint of 16 bits."""
     roles: Callable[[Layout], tuple[tuple[str, int], ...]] = lambda layout: (("", layout.num_gpus),)
     """(name, ranks) of the servers that a copy is made of, in the order of its ranks; the last answers."""
     health: str

@@ -21,7 +21,7 @@ Degree = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """Folded layouts: one entry of each array a layout."""
+    """Layouts of one home: one entry of each array a layout."""
 
     tp: Degree
     dp: Degree
@@ -34,8 +34,10 @@ class Candidates:
     home: ExpertHome = "folded"
 
 
-def nearest(rules: tuple[Rule, ...], stated: Stated, model: ModelSpec) -> tuple[Layout, ...]:
-    """The folded layouts that obey `rules` and are nearest to `stated`; the first has the largest TP.
+def nearest(
+    rules: tuple[Rule, ...], stated: Stated, model: ModelSpec, home: ExpertHome = "folded"
+) -> tuple[Layout, ...]:
+    """The layouts of `home` that obey `rules` and are nearest to `stated`; the first has the largest TP.
 
     Distance, compared in this order: doublings or halvings of the degrees that are stated; of the GPU
     count PP x TP x DP; of the degrees that are not stated, away from 1. Equally near ones are all
@@ -47,7 +49,7 @@ def nearest(rules: tuple[Rule, ...], stated: Stated, model: ModelSpec) -> tuple[
     if model.experts is None:
         copies *= wanted["dp"] or 1
         wanted |= dict.fromkeys(("dp", "ep", "etp", "edp"))
-    candidates = _candidates(wanted, copies, is_moe=model.experts is not None)
+    candidates = _candidates(wanted, copies, home, is_moe=model.experts is not None)
     legal = np.ones(candidates.tp.shape, dtype=bool)
     for rule in rules:
         legal &= np.equal(rule.breach(candidates, model, None), 0)
@@ -59,7 +61,8 @@ def nearest(rules: tuple[Rule, ...], stated: Stated, model: ModelSpec) -> tuple[
     tied = degrees[:, (distance == best[:, None]).all(axis=0)]
     order = np.lexsort(-tied[::-1])
     return tuple(
-        Layout(**dict(zip(AXES, map(int, row), strict=True)), copies=copies) for row in tied[:, order].T
+        Layout(**dict(zip(AXES, map(int, row), strict=True)), copies=copies, home=home)
+        for row in tied[:, order].T
     )
 
 
@@ -79,8 +82,8 @@ def _distance(
     return np.asarray(np.stack(rows).round(9))
 
 
-def _candidates(wanted: dict[str, int | None], copies: int, *, is_moe: bool) -> Candidates:
-    """Every folded layout over a few values a degree; EDP follows from the others."""
+def _candidates(wanted: dict[str, int | None], copies: int, home: ExpertHome, *, is_moe: bool) -> Candidates:
+    """Every layout over a few values a degree. EDP of folded ones follows from the others, else it is 1."""
     size = {axis: wanted[axis] or 1 for axis in AXES}
     largest = max(size["tp"] * size["dp"], size["pp"], size["ep"] * size["etp"] * size["edp"])
     powers = {2**k for k in range(ceil(log2(min(largest, LARGEST_DEGREE))) + 2)}
@@ -89,6 +92,9 @@ def _candidates(wanted: dict[str, int | None], copies: int, *, is_moe: bool) -> 
     tp, dp, pp, ep, etp = (axis.ravel() for axis in np.meshgrid(*values, indexing="ij"))
     if not is_moe:
         return Candidates(tp=tp, dp=dp, pp=pp, ep=ep, etp=etp, edp=np.ones_like(tp), copies=copies)
+    if home != "folded":
+        edp = np.ones_like(tp)
+        return Candidates(tp=tp, dp=dp, pp=pp, ep=ep, etp=etp, edp=edp, copies=copies, home=home)
     whole = tp * dp % (ep * etp) == 0
     tp, dp, pp, ep, etp = (axis[whole] for axis in (tp, dp, pp, ep, etp))
     return Candidates(tp=tp, dp=dp, pp=pp, ep=ep, etp=etp, edp=tp * dp // (ep * etp), copies=copies)

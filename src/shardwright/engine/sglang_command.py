@@ -128,6 +128,7 @@ def spans(layout: Layout, nodes: int) -> str:
 LAUNCHER = Launcher(
     speak=speak,
     spans=spans,
+    quantises=tuple(ONLINE),
     # With attention DP a server takes the ports from its own + 233 on (server_args.py, PortArgs).
     health="/health",
     first_port=30000,

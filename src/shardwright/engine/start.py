@@ -127,4 +127,5 @@ def online_name(start: Start, names: Mapping[str, str]) -> str | None:
     """What the engine calls the weight format that it makes itself at start; None where the checkpoint is
     stored so, or in 16 bits."""
     model = start.model
-    return None if model.quantised else names.get(model.weight_dtype)
+    alike = model.expert_dtype == model.weight_dtype
+    return names.get(model.weight_dtype) if alike and not model.quantised else None

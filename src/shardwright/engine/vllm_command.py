@@ -144,6 +144,7 @@ def spans(layout: Layout, nodes: int) -> str:
 LAUNCHER = Launcher(
     speak=speak,
     spans=spans,
+    quantises=tuple(ONLINE),
     ray=True,
     health="/health",
     first_port=8000,

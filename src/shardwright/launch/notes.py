@@ -1,6 +1,6 @@
 """What to know before a launch is started, in sentences."""
 
-from shardwright.engine.engine import Engine
+from shardwright.engine.engine import Engine, Launcher
 from shardwright.engine.start import HEAD_ADDRESS, Executor
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.plan import Plan
@@ -43,13 +43,17 @@ def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
         )
     if layout.copies > 1 and launcher.copies_apart and launcher.health:
         notes.append(f"{layout.copies} servers: requests are to be spread over all of them.")
-    weights = _weights(plan)
+    weights = _weights(plan, launcher)
     return (*notes, *((weights,) if weights else ()))
 
 
-def _weights(plan: Plan) -> str:
-    """Weights in few bits that no engine makes at start must be in the checkpoint."""
+def _weights(plan: Plan, launcher: Launcher) -> str:
+    """Weights in few bits that the engine does not make at start must be in the checkpoint."""
     model = plan.deployment.model
-    if model.quantised or model.weight_dtype not in ("int4", "fp4", "mxfp4"):
+    stored = {model.weight_dtype, model.expert_dtype} - {"fp32", "bf16", "fp16"}
+    made = (
+        {model.weight_dtype} & set(launcher.quantises) if model.expert_dtype == model.weight_dtype else set()
+    )
+    if model.quantised or not stored - made:
         return ""
-    return f"The plan takes weights in {model.weight_dtype}: the checkpoint must hold them so."
+    return f"The plan takes weights in {model.stored_in}: the checkpoint must hold them so."

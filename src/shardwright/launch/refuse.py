@@ -1,6 +1,6 @@
 """What an engine cannot run is refused, with the nearest layout that it can."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -55,13 +55,17 @@ def nearest_that_starts(engine: Engine, layout: Layout, model: ModelSpec, cluste
         return np.array([bool(cannot_span(engine, split, cluster)) for split in _each(degrees)])
 
     spans = Rule(id="spans", sentence="", source="", breach=apart, unit="", cure="")
-    found = nearest((*(here(rule) for rule in engine.rules), spans), stated, model)
+    rules = (*(here(rule) for rule in engine.rules), spans)
+    homes = [layout.home] if layout.home in engine.homes else engine.homes
+    found = nearest(rules, stated, model, homes[0])
     return found[0] if found else None
 
 
-def _each(degrees: Degrees) -> Iterable[Layout]:
+def _each(degrees: Degrees) -> Iterator[Layout]:
     axes = [np.asarray(getattr(degrees, axis)).tolist() for axis in AXES]
-    return (Layout.model_construct(**dict(zip(AXES, row, strict=True))) for row in zip(*axes, strict=True))
+    for row in zip(*axes, strict=True):
+        own = dict(zip(AXES, row, strict=True))
+        yield Layout.model_construct(**own, copies=int(np.max(degrees.copies)), home=degrees.home)
 
 
 def refuse_words(name: str, reserved: Iterable[str]) -> None:

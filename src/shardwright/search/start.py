@@ -11,6 +11,9 @@ from shardwright.search.engine import engine_of, starter_of
 
 OWN_RUNTIME = "shardwright"
 
+KV_DTYPES = ("fp32", "bf16", "fp16", "fp8")
+"""KV caches that an engine is told of by one word; but for fp8, they are those of the activations."""
+
 ALONE = Place()
 """A copy on one node, where the engine chooses what it listens on."""
 
@@ -45,6 +48,8 @@ def start_for(
     what the plan puts on a rank. Raises InputError for a schedule that the engine cannot run.
     """
     _check(deployment, layout, engine, schedule)
+    if deployment.model.kv_dtype not in KV_DTYPES:
+        raise InputError("model.kv_dtype", deployment.model.kv_dtype, f"one of {', '.join(KV_DTYPES)}")
     tuning = deployment.tuning
     default = engine.memory.limits_on(deployment.cluster.device).max_sequences
     limit = tuning.max_sequences or default
