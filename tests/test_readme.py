@@ -1,4 +1,4 @@
-"""The README, docs/memory.md and docs/calibration.md show what their commands print.
+"""The README, docs/memory.md, docs/calibration.md and docs/launch.md show what their commands print.
 
 Each `$ shardwright` block is run again. A line `...` stands for lines that are left out.
 """
@@ -30,7 +30,8 @@ def excerpts(shown: list[str]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("file", "least"), [("README.md", 3), ("docs/memory.md", 3), ("docs/calibration.md", 1)]
+    ("file", "least"),
+    [("README.md", 3), ("docs/memory.md", 3), ("docs/calibration.md", 1), ("docs/launch.md", 4)],
 )
 def test_blocks_are_what_the_commands_print(file: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

@@ -53,7 +53,7 @@ def command(
     listens on this machine alone unless --host says otherwise.
     """
     named = engine_named(engine) if engine is not None else None
-    made = _plan(plan, named)
+    made = plan_in(plan, named)
     runs_on = named or starter_of(made.deployment, parse_layout(made.pools[0].layout))
     found = launch_of(made, runs_on, host=host, port=port, executor=executor)
     if output is not None:
@@ -63,7 +63,7 @@ def command(
     return 0
 
 
-def _plan(path: Path, engine: Engine | None) -> Plan:
+def plan_in(path: Path, engine: Engine | None) -> Plan:
     """The plan as it is written; of a deployment file the plan for the engine that is named."""
     if path.is_dir() or path.name == PLAN_FILE:
         return read_plan(path)

@@ -181,6 +181,7 @@ AFD = replace(
         speak=speak,
         spans=spans,
         roles=roles,
+        own_address="VLLM_HOST_IP",
         health="/health",
         first_port=18000,
         port_step=2,

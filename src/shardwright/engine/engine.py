@@ -228,6 +228,8 @@ class Launcher:
     """Dtypes of weights that the engine makes at start from a checkpoint of 16 bits."""
     roles: Callable[[Layout], tuple[tuple[str, int], ...]] = lambda layout: (("", layout.num_gpus),)
     """(name, ranks) of the servers that a copy is made of, in the order of its ranks; the last answers."""
+    own_address: str = ""
+    """The variable that states a node's own address to the others; "" where the engine has none."""
     health: str
     first_port: int
     port_step: int = 1

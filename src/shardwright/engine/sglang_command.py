@@ -130,8 +130,9 @@ LAUNCHER = Launcher(
     spans=spans,
     quantises=tuple(ONLINE),
     # With attention DP a server takes the ports from its own + 233 on (server_args.py, PortArgs).
+    own_address="SGLANG_HOST_IP",
     health="/health",
     first_port=30000,
     port_step=10,
-    source="entrypoints/http_server.py (/health); arg_groups/fields/serving.py (port)",
+    source="entrypoints/http_server.py (/health); arg_groups/fields/serving.py (port); utils/network.py:417",
 )

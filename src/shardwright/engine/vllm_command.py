@@ -146,7 +146,8 @@ LAUNCHER = Launcher(
     spans=spans,
     quantises=tuple(ONLINE),
     ray=True,
+    own_address="VLLM_HOST_IP",
     health="/health",
     first_port=8000,
-    source="entrypoints/serve/instrumentator/health.py (/health); engine/arg_utils.py:2399-2445 (nodes)",
+    source="entrypoints/serve/instrumentator/health.py; engine/arg_utils.py:2399-2445 (nodes); envs.py",
 )

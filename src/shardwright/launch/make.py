@@ -63,7 +63,7 @@ def launch_of(
         health=launcher.health,
         notes=notes_of(plan, engine, executor),
     )
-    return launch.model_copy(update={"files": (*launch.files, *scripts(launch, launcher.world))})
+    return launch.model_copy(update={"files": (*launch.files, *scripts(launch, launcher))})
 
 
 def _place(

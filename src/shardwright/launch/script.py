@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable
 
 from shardwright.audit.placing import gpus_of
+from shardwright.engine.engine import Launcher
 from shardwright.engine.start import PLACEHOLDERS
 from shardwright.launch.launch import Launch, LaunchFile, Process
 from shardwright.plan.file import PLAN_FILE
@@ -22,11 +23,16 @@ fi
 """
 """Sources: NCCL 2.28, environment variables; torch 2.13, docs of torch.distributed."""
 
+ADDRESS = """\
+if [ -n "${NODE_ADDRESS:-}" ]; then
+  export %s="$NODE_ADDRESS"
+fi
+"""
+
 STOP = """
-pids=()
 stop() {
   trap '' INT TERM
-  kill -TERM "${pids[@]}" 2>/dev/null || :
+  kill -TERM $(jobs -p) 2>/dev/null || :
   wait
 }
 trap 'stop; exit 130' INT
@@ -75,11 +81,11 @@ fi
 """Sources: Slurm 25.05, srun; Open MPI 4.1, mpirun; TensorRT-LLM 1.2, docs of trtllm-serve (multi-node)."""
 
 
-def scripts(launch: Launch, world: str) -> tuple[LaunchFile, ...]:
+def scripts(launch: Launch, launcher: Launcher) -> tuple[LaunchFile, ...]:
     """start-nodeN.sh for every node that a process is started on, or start-copyN.sh for every MPI world;
     ready-nodeN.sh for nodes that serve."""
     files = []
-    one_world = world == "mpi" and launch.nodes_per_copy > 1
+    one_world = launcher.world == "mpi" and launch.nodes_per_copy > 1
     for replica in range(launch.copies) if one_world else ():
         own = [process for process in launch.processes if process.replica == replica]
         text = _mpi(launch, replica, own)
@@ -87,7 +93,7 @@ def scripts(launch: Launch, world: str) -> tuple[LaunchFile, ...]:
     for node in sorted({process.node for process in launch.processes}):
         own = [process for process in launch.processes if process.node == node]
         if not one_world:
-            text = _start(launch, node, own)
+            text = _start(launch, launcher, node, own)
             files.append(LaunchFile(path=f"start-node{node}.sh", text=text, executable=True))
         serving = [process for process in own if process.port is not None]
         if serving and launch.health:
@@ -97,7 +103,7 @@ def scripts(launch: Launch, world: str) -> tuple[LaunchFile, ...]:
     return tuple(files)
 
 
-def _start(launch: Launch, node: int, own: list[Process]) -> str:
+def _start(launch: Launch, launcher: Launcher, node: int, own: list[Process]) -> str:
     title = f"Node {node} of {launch.num_nodes}: {launch.layout} on {launch.engine} {launch.version}"
     paths = {PLAN_FILE, *(file.path for file in launch.files)}
     parts = [HEAD % title]
@@ -108,6 +114,8 @@ def _start(launch: Launch, node: int, own: list[Process]) -> str:
             parts.append(f': "${{{name}:?set it to {what.format(first=node - own[0].node_rank)}}}"\n')
     if launch.nodes_per_copy > 1:
         parts.append(NETWORK)
+        if launcher.own_address:
+            parts.append(ADDRESS % launcher.own_address)
     parts.append(STOP)
     parts += [_process(process, paths) for process in own]
     return "".join((*parts, WAIT))
@@ -130,8 +138,9 @@ def _mpi(launch: Launch, replica: int, own: list[Process]) -> str:
 
 def _process(process: Process, paths: set[str]) -> str:
     """One process in the background, with what it is in a comment that no name of the user's is in."""
-    what = f"# {process.name}: ranks {_runs(process.ranks)} on {gpus_of(process.gpus)}"
-    return f"\n{what}\n{_words(process, paths)} &\npids+=($!)\n"
+    where = gpus_of(process.gpus) if process.gpus else "GPUs that Ray chooses"
+    what = f"# {process.name}: ranks {_runs(process.ranks)} on {where}"
+    return f"\n{what}\n{_words(process, paths)} &\n"
 
 
 def _words(process: Process, paths: set[str]) -> str:

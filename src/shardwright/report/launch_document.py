@@ -34,7 +34,7 @@ def launch_document(launch: Launch) -> Document:
 def _row(process: Process) -> tuple[str, ...]:
     api = f"{process.host}:{process.port}" if process.port is not None else ""
     gpus, ranks = (gpus_of(some).partition(" ")[2] for some in (process.gpus, process.ranks))
-    return (process.name, str(process.node), gpus, ranks, api)
+    return (process.name, str(process.node), gpus or "by Ray", ranks, api)
 
 
 def _line(process: Process) -> str:

@@ -1,0 +1,59 @@
+"""shardwright launch end to end: what it prints, what it writes, and the exit status."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import shardwright
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QWEN = str(EXAMPLES / "launch" / "qwen3-30b-a3b-8-h200.yaml")
+APART = str(EXAMPLES / "launch" / "deepseek-v2-lite-apart.yaml")
+
+
+def test_a_folder_has_the_plan_and_the_scripts(tmp_path: Path) -> None:
+    outcome = shardwright("launch", QWEN, "--engine", "trtllm", "-o", str(tmp_path / "out"))
+    assert outcome.status == 0 and "wrote 4 files" in outcome.err
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        *("plan.json", "trtllm.yaml", "start-node0.sh", "ready-node0.sh")
+    }
+    assert os.access(tmp_path / "out" / "start-node0.sh", os.X_OK)
+    assert not os.access(tmp_path / "out" / "trtllm.yaml", os.X_OK)
+    again = shardwright("launch", str(tmp_path / "out"), "--json")
+    assert json.loads(again.out)["engine"] == "trtllm"
+
+
+def test_json_is_the_record(tmp_path: Path) -> None:
+    outcome = shardwright("launch", QWEN, "--engine", "vllm", "--json", "--host", "0.0.0.0", "--port", "9000")
+    launch = json.loads(outcome.out)
+    assert (launch["num_gpus"], launch["copies"], launch["nodes_per_copy"]) == (8, 2, 1)
+    assert [(process["host"], process["port"]) for process in launch["processes"]] == [
+        ("0.0.0.0", 9000),
+        ("0.0.0.0", 9001),
+    ]
+    assert shardwright("launch", QWEN, "--json").out != ""
+
+
+def test_a_plan_for_any_engine_starts_with_ours_where_no_server_runs_it() -> None:
+    outcome = shardwright("launch", APART)
+    assert outcome.status == 0 and "torch.distributed.run" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((QWEN, "--engine", "megatron"), "can be started"),
+        ((QWEN, "--engine", "afd"), "deepseek_v2"),
+        ((QWEN, "--engine", "afd", "--executor", "ray"), "--executor"),
+        ((QWEN, "--host", "$(x)"), "--host"),
+        ((QWEN, "--engine", "sglang", "--executor", "ray"), "--executor"),
+        (("absent.yaml",), "readable file"),
+        ((QWEN, "-o", "/dev/null/x"), "can be written"),
+    ],
+)
+def test_bad_input_is_one_message_and_2(arguments: tuple[str, ...], message: str) -> None:
+    outcome = shardwright("launch", *arguments)
+    assert outcome.status == 2 and message in outcome.err
+    assert outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
