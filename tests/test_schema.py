@@ -15,6 +15,7 @@ from shardwright.calibrate.calibration import Calibration
 from shardwright.calibrate.measured.own import OwnCalibration
 from shardwright.calibrate.measured.validation import Validation
 from shardwright.dag.document import StepGraph
+from shardwright.launch.launch import Launch
 from shardwright.plan.alone import RankMeasurement
 from shardwright.plan.generation import Generation
 from shardwright.plan.plan import Plan
@@ -26,7 +27,7 @@ from shardwright.serving.simulation import Simulation
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 
-PLANNED = [Plan, Audit, CommandAudit, Explanation, StepGraph, Simulation]
+PLANNED = [Plan, Audit, CommandAudit, Explanation, StepGraph, Simulation, Launch]
 EXECUTED = [Proof, RankMeasurement, Generation]
 MEASURED = [Calibration, OwnCalibration, Validation]
 

@@ -4,6 +4,8 @@ from shardwright.record import Count, CountOrZero, Record
 
 LOOPBACK = "127.0.0.1"
 
+SCHEMA_VERSION = 1
+
 
 class Process(Record):
     """One command on one node: it starts those ranks of one copy of the layout that stand there.
@@ -42,6 +44,7 @@ class Launch(Record):
     notes: what to know before, in sentences.
     """
 
+    schema_version: int = SCHEMA_VERSION
     name: str
     engine: str
     version: str
