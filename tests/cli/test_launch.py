@@ -57,3 +57,18 @@ def test_bad_input_is_one_message_and_2(arguments: tuple[str, ...], message: str
     outcome = shardwright("launch", *arguments)
     assert outcome.status == 2 and message in outcome.err
     assert outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+
+
+def test_a_model_in_a_folder_is_found_from_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a model").mkdir()
+    config = {
+        "model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 128,
+        "vocab_size": 512, "max_position_embeddings": 2048, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    (tmp_path / "a model" / "config.json").write_text(json.dumps(config))
+    deployment = {"model": "a model", "cluster": {"gpu": "H100", "nodes": 1}, "layout": "tp2"}
+    (tmp_path / "d.yaml").write_text(json.dumps(deployment))
+    monkeypatch.chdir(tmp_path)
+    launch = json.loads(shardwright("launch", "d.yaml", "--json").out)
+    assert launch["processes"][0]["argv"][2] == str(tmp_path / "a model")

@@ -3,6 +3,7 @@
 import pytest
 
 from shardwright.dag.schedule import Schedule
+from shardwright.engine.engine import Breach
 from shardwright.errors import InputError
 from shardwright.launch.engines import engine_named
 from shardwright.launch.make import launch_of
@@ -109,6 +110,13 @@ def test_ray_starts_all_ranks_by_one_command() -> None:
     assert process.argv[process.argv.index("--data-parallel-size-local") + 1] == "8"
     whole = launch_of(plan_of("DeepSeek-V3", "tp16/ep16", cluster), engine_named("vllm"), executor="ray")
     assert "--data-parallel-backend" not in whole.processes[0].argv
+
+
+def test_an_obstacle_of_the_plan_is_said() -> None:
+    sentence = "Weights and one sequence fit in the memory of a GPU"
+    obstacle = Breach(rule="memory", sentence=sentence, excess=1, unit="GB", cure="", source="")
+    plan = plan_of("Qwen3-30B-A3B", "dp8/ep8").model_copy(update={"obstacles": (obstacle,)})
+    assert sentence in launch_of(plan, engine_named("vllm")).notes[0]
 
 
 def test_ports_run_out() -> None:

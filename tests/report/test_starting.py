@@ -75,6 +75,14 @@ def test_any_engine_on_two_nodes_has_the_lines_of_that_server():
     assert len(lines) == 2 and all("sglang.launch_server" in line for line in lines)
 
 
+def test_an_mpi_world_has_one_line():
+    trtllm = DEPLOYMENT.model_copy(update={"engine": "trtllm"})
+    document = starting(trtllm, pool("tp8/ep8", 8, command=("x",)))
+    (line,) = commands(document)
+    assert line.startswith("trtllm-llmapi-launch trtllm-serve") and "--gpus_per_node 4" in line
+    assert "All 8 ranks of a copy run this command as one MPI world, 4 on each of 2 nodes" in notes(document)
+
+
 def test_no_command_is_said_not_invented():
     ours = DEPLOYMENT.model_copy(update={"engine": "any"})
     document = starting(ours, pool().model_copy(update={"command": ()}))

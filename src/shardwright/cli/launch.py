@@ -1,5 +1,6 @@
 """shardwright launch: a plan as the commands and files that start it on an engine."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def command(
     listens on this machine alone unless --host says otherwise.
     """
     named = engine_named(engine) if engine is not None else None
-    made = plan_in(plan, named)
+    made = from_anywhere(plan_in(plan, named))
     runs_on = named or starter_of(made.deployment, parse_layout(made.pools[0].layout))
     found = launch_of(made, runs_on, host=host, port=port, executor=executor)
     if output is not None:
@@ -68,6 +69,16 @@ def plan_in(path: Path, engine: Engine | None) -> Plan:
     if path.is_dir() or path.name == PLAN_FILE:
         return read_plan(path)
     return make_plan(deployment_from(path, {"engine": priced_as(engine) if engine else None}), best=False)
+
+
+def from_anywhere(plan: Plan) -> Plan:
+    """A model in a folder by its absolute path: scripts are started from other folders than this one."""
+    deployment = plan.deployment
+    name = deployment.model.name
+    if not os.path.isdir(name):  # noqa: PTH112 - False, too, for names that no file can have
+        return plan
+    model = deployment.model.model_copy(update={"name": str(Path(name).resolve())})
+    return plan.model_copy(update={"deployment": deployment.model_copy(update={"model": model})})
 
 
 def _draw(launch: Launch, console: "Console") -> None:

@@ -16,7 +16,7 @@ def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
     assert launcher is not None
     world = world_of(engine, layout)
     size, nodes = world.num_gpus, nodes_of(world, cluster)
-    notes = []
+    notes = [f"The plan found an obstacle: {obstacle.sentence}." for obstacle in plan.obstacles]
     if priced.id != engine.id:
         notes.append(
             f"The plan's figures are for {priced.title} {priced.version}, and are no prediction for "

@@ -32,9 +32,13 @@ def starting(deployment: Deployment, pool: Pool) -> Document:
     nodes = nodes_of(world_of(engine, layout), cluster)
     unable = cannot_span(engine, layout, cluster)
     lines = [shlex.join(pool.command)]
+    by_mpi = engine.launcher is not None and engine.launcher.world == "mpi"
     if nodes > 1 and not unable:
-        lines = [_on_node(deployment, layout, pool, nodes, rank) for rank in range(nodes)]
+        ranks = range(1 if by_mpi else nodes)
+        lines = [_on_node(deployment, layout, pool, nodes, rank) for rank in ranks]
     notes = _notes(layout, cluster, len(lines), unable)
+    if nodes > 1 and not unable and by_mpi:
+        notes.insert(0, _one_world(layout.gpus_per_copy, nodes))
     priced = engine_of(deployment)
     if engine.id != priced.id:
         whose = (
@@ -60,6 +64,13 @@ def _notes(layout: Layout, cluster: Cluster, num_lines: int, unable: str) -> lis
     if layout.copies > 1:
         notes.append(_copies(layout, cluster))
     return notes
+
+
+def _one_world(num_ranks: int, nodes: int) -> str:
+    return (
+        f"All {num_ranks} ranks of a copy run this command as one MPI world, {num_ranks // nodes} on each of "
+        f"{nodes} nodes: by srun or mpirun, as `shardwright launch` writes it."
+    )
 
 
 def _copies(layout: Layout, cluster: Cluster) -> str:

@@ -11,8 +11,9 @@ from shardwright.engine.catalog import ENGINES
 from shardwright.engine.commands.catalog import SERVERS
 from shardwright.engine.commands.reading import read_arguments
 from shardwright.engine.commands.script import find_invocation
-from shardwright.engine.engine import breaches
+from shardwright.engine.engine import ExchangeMode, breaches
 from shardwright.engine.start import Start
+from shardwright.engine.tuning import Tuning
 from shardwright.layout.layout import Layout
 from shardwright.model.catalog import find_model
 from shardwright.model.spec import ModelSpec
@@ -47,6 +48,43 @@ def test_command_of_a_layout_reads_back(
     assert launcher is not None
     line = launcher.speak(Start(layout=layout, model=model, max_model_len=4096)).line
     assert realised(shlex.join(line), model) == layout
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_settings_that_are_written_are_read(engine: str) -> None:
+    """By the reader of audits, which has a table of its own: names that differ would be found here."""
+    tuning = Tuning(utilisation=0.85, max_batched_tokens=4096, max_sequences=512)
+    model = MOE.model_copy(update={"kv_dtype": "fp8"})
+    layout = Layout(dp=8, pp=2, ep=8, redundant=8, stage_layers=(30, 18))
+    launcher = ENGINES[engine].launcher
+    assert launcher is not None
+    said = launcher.speak(Start(layout=layout, model=model, max_model_len=4096, tuning=tuning))
+    files = "".join(f"cat <<EOF > {name}\n{text}EOF\n" for name, text in said.files.items())
+    invocation = find_invocation(files + shlex.join(said.line), SERVERS)
+    found = read_arguments(invocation)
+    assert invocation.server.realise(found.settings, model)[1].layout == layout
+    of_copy = 8 if engine == "sglang" else 1
+    wanted = {
+        "utilisation": 0.85,
+        "max_batched_tokens": 4096,
+        "max_sequences": 512 * of_copy,
+        "kv_dtype": "fp8",
+        "max_model_len": 4096,
+    }
+    assert {name: found.settings[name] for name in wanted} == wanted
+    assert [row for row in found.ignored if row.why == "unknown"] == []
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize("exchange", ["gather", "deepep", "deepep_low_latency"])
+def test_the_exchange_that_is_written_is_read(engine: str, exchange: ExchangeMode) -> None:
+    launcher = ENGINES[engine].launcher
+    assert launcher is not None
+    start = Start(layout=Layout(dp=8, ep=8), model=MOE, max_model_len=64, tuning=Tuning(exchange=exchange))
+    found = read_arguments(find_invocation(shlex.join(launcher.speak(start).line), SERVERS)).settings[
+        "exchange"
+    ]
+    assert found == ("deepep" if engine == "sglang" and exchange != "gather" else exchange)
 
 
 @settings(max_examples=100, deadline=None)
