@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from shardwright.dag.schedule import Schedule
+from shardwright.engine import afd, sglang_command, tensorrt_llm_command, vllm_command
 from shardwright.engine.engine import ExchangeMode
-from shardwright.engine.start import Place, Start
+from shardwright.engine.start import Place, Say, Start
 from shardwright.engine.tuning import Tuning
 from shardwright.launch.engines import engine_named
 from shardwright.launch.make import launch_of
@@ -78,6 +79,22 @@ def test_every_flag_is_of_its_version(engine: str) -> None:
     assert len(written) >= 10 and len(known) > 35
     assert written - known == set()
     assert written & old == set()
+
+
+def test_the_plugin_is_told_by_flags_that_vllm_has() -> None:
+    """Those of its README, for vLLM 0.26.0: all are there in 0.32.0 too, whose list is complete."""
+    schedule = Schedule(order="overlapped", micro_batches=2)
+    launch = launch_of(plan_of("DeepSeek-V3", "dp4+ep4", schedule=schedule), engine_named("afd"))
+    written = {word for process in launch.processes for word in process.argv if word.startswith("--")}
+    assert "--additional-config" in written and written <= names("vllm@0.32")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [vllm_command.ROWS, sglang_command.ROWS, tensorrt_llm_command.ROWS, tensorrt_llm_command.LINES, afd.ROWS],
+)
+def test_every_row_says_where_it_was_read(rows: tuple[Say, ...]) -> None:
+    assert all(row.source for row in rows)
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.engine.engine import Degrees, Launcher, Overlap, Rule, Sources
+from shardwright.engine.engine import Degrees, Overlap, Rule, Sources
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.rules import (
     attention_ranks,
     even_experts,

@@ -2,20 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device
+from shardwright.engine.launcher import Launcher
 from shardwright.layout.grid import Grid, build_grid
 from shardwright.layout.layout import ExpertHome, Layout
 from shardwright.layout.stated import Stated
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Record, Size
-
-if TYPE_CHECKING:
-    from shardwright.engine.start import Spoken, Start
 
 ExchangeMode = Literal["gather", "all_to_all", "deepep", "deepep_normal", "deepep_low_latency"]
 """How tokens reach experts: all-gather + reduce-scatter (no top-k factor), or rows to their experts, by an
@@ -204,35 +202,6 @@ class Verdict(Record):
     layout: str | None = None
     nearest: str | None = None
     nearest_arguments: str | None = None
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launcher:
-    """How copies of a layout are started.
-
-    speak: what starts one process of a copy. spans: why a copy does not start over so many nodes, "" where it
-    does. world: on several nodes a process each, or one MPI world that runs the same command for every rank.
-    copies_apart: whether each copy is a server of its own, else all are one world. health: the path that
-    answers 200 once requests can be sent, "" where there is no server. first_port, port_step: where the
-    servers of a node listen, one copy after another.
-    """
-
-    speak: Callable[["Start"], "Spoken"]
-    spans: Callable[[Layout, int], str]
-    world: Literal["processes", "mpi"] = "processes"
-    copies_apart: bool = True
-    ray: bool = False
-    """Whether a Ray cluster can start the ranks of other nodes."""
-    quantises: tuple[str, ...] = ()
-    """Dtypes of weights that the engine makes at start from a checkpoint of 16 bits."""
-    roles: Callable[[Layout], tuple[tuple[str, int], ...]] = lambda layout: (("", layout.num_gpus),)
-    """(name, ranks) of the servers that a copy is made of, in the order of its ranks; the last answers."""
-    own_address: str = ""
-    """The variable that states a node's own address to the others; "" where the engine has none."""
-    health: str
-    first_port: int
-    port_step: int = 1
     source: str
 
 

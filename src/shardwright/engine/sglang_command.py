@@ -4,7 +4,8 @@ Read in the wheel of 0.5.23 from PyPI; files are named below `sglang/srt/`.
 """
 
 from shardwright.engine.dialect import spell
-from shardwright.engine.engine import ExchangeMode, Launcher
+from shardwright.engine.engine import ExchangeMode
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import Say, Spoken, Start, exchange_name, online_name, spoken, stage_layers
 from shardwright.layout.layout import Layout
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from shardwright.engine.dialect import spell
-from shardwright.engine.engine import Launcher
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import Say, Spoken, Start, exchange_name, spoken
 from shardwright.layout.layout import Layout
 

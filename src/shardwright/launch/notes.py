@@ -1,6 +1,7 @@
 """What to know before a launch is started, in sentences."""
 
-from shardwright.engine.engine import Engine, Launcher
+from shardwright.engine.engine import Engine
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import HEAD_ADDRESS, Executor
 from shardwright.layout.notation import parse_layout
 from shardwright.plan.plan import Plan

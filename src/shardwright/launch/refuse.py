@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from shardwright.cluster.cluster import Cluster
-from shardwright.engine.engine import Degrees, Engine, Launcher, Rule, breaches
+from shardwright.engine.engine import Degrees, Engine, Rule, breaches
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.nearest import AXES, nearest
 from shardwright.engine.start import Executor
 from shardwright.errors import InputError

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable
 
 from shardwright.audit.placing import gpus_of
-from shardwright.engine.engine import Launcher
+from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import PLACEHOLDERS
 from shardwright.launch.launch import Launch, LaunchFile, Process
 from shardwright.plan.file import PLAN_FILE
