@@ -15,6 +15,7 @@ from shardwright.calibrate.calibration import Calibration
 from shardwright.calibrate.measured.own import OwnCalibration
 from shardwright.calibrate.measured.validation import Validation
 from shardwright.dag.document import StepGraph
+from shardwright.launch.inspect.inspection import Inspection
 from shardwright.launch.launch import Launch
 from shardwright.plan.alone import RankMeasurement
 from shardwright.plan.generation import Generation
@@ -29,7 +30,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 PLANNED = [Plan, Audit, CommandAudit, Explanation, StepGraph, Simulation, Launch]
 EXECUTED = [Proof, RankMeasurement, Generation]
-MEASURED = [Calibration, OwnCalibration, Validation]
+MEASURED = [Calibration, OwnCalibration, Validation, Inspection]
 
 
 @pytest.mark.parametrize("kind", [*PLANNED, *EXECUTED, *MEASURED])

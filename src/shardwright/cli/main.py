@@ -22,6 +22,7 @@ VERBS = {
     "validate": "predicted beside measured: every row of a file, with the errors by slice",
     "calibrate": "measured operators to a profile of the device, with its errors",
     "run": "generate tokens with the layout",
+    "inspect": "what a running server says and measures, and how it stands to a plan",
 }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shardwright.calibrate.calibration import Calibration
     from shardwright.calibrate.measured.own import OwnCalibration
     from shardwright.calibrate.measured.validation import Validation
+    from shardwright.launch.inspect.inspection import Inspection
     from shardwright.launch.launch import Launch
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
@@ -44,6 +45,9 @@ STYLES = {
     "ready with conditions": "bold yellow",
     "not ready": "bold red",
     "uneven": "yellow",
+    "agrees": "green",
+    "differs": "bold red",
+    "other load": "yellow",
 }
 """The word of a status -> its colour; any other word has none."""
 
@@ -76,6 +80,13 @@ def print_explanation(found: "Explanation", console: Console) -> None:
     from shardwright.report.explain_document import explain_document  # noqa: PLC0415
 
     print_document(explain_document(found), console)
+
+
+def print_inspection(found: "Inspection", console: Console) -> None:
+    """What a running server says, as wide as the console."""
+    from shardwright.report.inspection_document import inspection_document  # noqa: PLC0415
+
+    print_document(inspection_document(found), console)
 
 
 def print_proof(proof: "Proof", console: Console) -> None:
