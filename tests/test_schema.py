@@ -22,13 +22,14 @@ from shardwright.plan.generation import Generation
 from shardwright.plan.plan import Plan
 from shardwright.plan.proof import Proof
 from shardwright.record import Record
+from shardwright.search.comparison import ComparedPlan
 from shardwright.search.explain import Explanation
 from shardwright.serving.simulation import Simulation
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 
-PLANNED = [Plan, Audit, CommandAudit, Explanation, StepGraph, Simulation, Launch]
+PLANNED = [Plan, ComparedPlan, Audit, CommandAudit, Explanation, StepGraph, Simulation, Launch]
 EXECUTED = [Proof, RankMeasurement, Generation]
 MEASURED = [Calibration, OwnCalibration, Validation, Inspection]
 

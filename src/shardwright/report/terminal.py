@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from shardwright.launch.launch import Launch
     from shardwright.plan.generation import Generation
     from shardwright.plan.proof import Proof
+    from shardwright.search.comparison import ComparedPlan
     from shardwright.search.explain import Explanation
     from shardwright.serving.simulation import Simulation
 
@@ -58,6 +59,13 @@ GAPS = (2, 1)
 def print_plan(plan: Plan, console: Console) -> None:
     """The plan, as wide as the console."""
     print_document(plan_document(plan), console)
+
+
+def print_compared(both: "ComparedPlan", console: Console) -> None:
+    """The plan, and behind it what changed since an old one, as wide as the console."""
+    from shardwright.report.comparison_document import comparison_document  # noqa: PLC0415
+
+    print_document((*plan_document(both.plan), *comparison_document(both.comparison)), console)
 
 
 def print_audit(audit: "Audit", console: Console) -> None:
