@@ -31,6 +31,8 @@ def command(url: str, plan: Path | None, over_s: float, limit_s: float, as_json:
     It is only read: no request for tokens is sent. Exit status 1 where it differs from --plan.
     """
     planned = read_plan(plan) if plan is not None else None  # first: no wait for a plan that is none
+    if over_s:
+        click.echo(f"reading twice, {over_s:g} s apart", err=True)
     found = inspect(url, over_s=over_s, limit_s=limit_s)
     if planned is not None:
         found = with_plan(found, planned)

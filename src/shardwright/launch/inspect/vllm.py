@@ -17,7 +17,7 @@ SOURCES = {
     "figures": f"{LOGGERS}:528-961",
     "cache": f"{LOGGERS}:1119-1137; config/cache.py:224-230,322-325",
     "blocks": "vLLM 0.32.0, v1/engine/core_client.py:852-872",
-    "server_info": "vLLM 0.32.0, entrypoints/serve/dev/server_info/__init__.py",
+    "server_info": "vLLM 0.32.0, entrypoints/serve/dev/server_info/api_router.py:37-56",
 }
 
 
