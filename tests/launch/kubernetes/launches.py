@@ -33,7 +33,15 @@ def vllm_argv(
 def sglang_argv(
     model: str, rank: int, nodes: int, gpus: int, leader: str, host: str, port: int
 ) -> tuple[str, ...]:
-    base = ("python3", "-m", "sglang.launch_server", "--model-path", model, "--tp-size", str(nodes * gpus))
+    base = (
+        "/usr/bin/python",
+        "-m",
+        "sglang.launch_server",
+        "--model-path",
+        model,
+        "--tp-size",
+        str(nodes * gpus),
+    )
     if nodes > 1:
         base += (f"--dist-init-addr={leader}:20000", "--nnodes", str(nodes), "--node-rank", str(rank))
     return (*base, "--host", host, "--port", str(port))
@@ -51,7 +59,7 @@ def torchrun_argv(
 ) -> tuple[str, ...]:
     base = ("torchrun", "--nnodes", str(nodes), "--node-rank", str(rank), "--nproc-per-node", str(gpus))
     base += ("--rdzv-endpoint", f"{leader}:29500", "-m", "shardwright.run.world", "plan.json")
-    return (*base, "--prompt", model)
+    return (*base, "--prompt", model, "--checkpoint", "CHECKPOINT_FOLDER")
 
 
 ARGV: dict[str, Argv] = {

@@ -45,7 +45,8 @@ def test_each_pod_runs_what_the_launch_says_of_its_node(
         else:
             leader = f"example-{replica}.example.{NAMESPACE}"
         argv = ARGV[engine]("Qwen/Qwen3-30B-A3B", rank, nodes, gpus, leader, "0.0.0.0", PORT)
-        expected.append((argv[0].rpartition("/")[2], *argv[1:]))
+        program = {"/opt/venv/bin/vllm": "vllm", "/usr/bin/python": "python3"}.get(argv[0], argv[0])
+        expected.append((program, *(word.replace("CHECKPOINT_FOLDER", "/models") for word in argv[1:])))
     mounted = [tuple(word.removeprefix("/etc/shardwright/") for word in pod.argv) for pod in found]
     assert mounted == expected
 
@@ -72,6 +73,21 @@ def test_qwen3_takes_the_8_gpus_of_the_plan(layout: str, gpus: int, copies: int)
     assert deployment["spec"]["replicas"] == copies
     assert deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0, "an update has no GPUs to spare"
     assert sum(pod.gpus for pod in pods(files)) == 8 == plan.pools[0].num_gpus
+
+
+def test_words_for_what_no_plan_knows_are_known_in_pods() -> None:
+    launch = make_launch("vllm", nodes=2, environment={"HEAD": "tcp://HEAD_NODE_ADDRESS:1"})
+    processes = tuple(
+        process.model_copy(
+            update={"argv": (*process.argv, '{"host": "HEAD_NODE_ADDRESS"}', "--at=CHECKPOINT_FOLDER/a")}
+        )
+        for process in launch.processes
+    )
+    launch = launch.model_copy(update={"processes": processes})
+    options = KubernetesOptions(checkpoint="/models/$(mine)")
+    for pod in pods(kubernetes_files(launch, small_plan(), options).files):
+        assert pod.argv[-2:] == (f'{{"host": "example-0.example.{NAMESPACE}"}}', "--at=/models/$(mine)/a")
+        assert pod.environment["HEAD"] == f"tcp://example-0.example.{NAMESPACE}:1"
 
 
 def test_amd_gpus_are_asked_of_their_own_device_plugin() -> None:

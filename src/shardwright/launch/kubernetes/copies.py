@@ -26,7 +26,7 @@ def copies(launch: Launch) -> tuple[tuple[Process, ...], ...]:
     for group in found:
         ranks = tuple(process.node_rank for process in group)
         if ranks != tuple(range(launch.nodes_per_copy)):
-            shape = f"one process on each of a copy's {launch.nodes_per_copy} nodes; {OPERATED}"
+            shape = f"one process on each of a copy's {launch.nodes_per_copy} nodes, none by role; {OPERATED}"
             raise InputError("launch.processes", f"node ranks {list(ranks)}", shape)
     gpus = [tuple(len(process.gpus) for process in group) for group in found]
     if len(set(gpus)) != 1:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from shardwright.launch.kubernetes.options import KubernetesOptions
+from shardwright.launch.kubernetes.places import CHECKPOINT
 from shardwright.launch.kubernetes.times import Times
 from shardwright.launch.launch import Launch
 from shardwright.plan.plan import Plan
@@ -80,6 +81,8 @@ def _models(launch: Launch, plan: Plan, options: KubernetesOptions, times: Times
             yield "Every start of a pod downloads the model."
     if several and options.cache == "claim":
         yield "Fill the volume before the first start: pods that all download into it wait for each other."
+    if any(CHECKPOINT in word for process in launch.processes for word in process.argv):
+        yield f"The checkpoint's files are read in {options.checkpoint or options.cache_path} of the pods."
     folder = plan.deployment.model.name
     if folder.startswith(("/", ".", "~")) and not folder.startswith(options.cache_path + "/"):
         yield (

@@ -31,6 +31,7 @@ class KubernetesOptions(Record):
     cache: where the model's files are kept: in a volume that is claimed, in a folder of each node, or nowhere
     (`empty`: every start downloads). claim: a volume claim that exists; None: one is written, of the class
     `storage_class`. cache_path: where the pods see it; the hub's cache is there, and a model's folder can be.
+    checkpoint: folder in the pods that our runtime reads; None: cache_path.
     token_secret: the Secret whose `token_key` is the hub's token.
     cpus, memory_gib: of a pod, asked and not limited; None: nothing is asked, the nodes are the plan's own.
     resources: what else a pod needs, as {"rdma/ib": "1"}. gpu_resource: None: the vendor's.
@@ -47,6 +48,7 @@ class KubernetesOptions(Record):
     claim: Subdomain | None = None
     storage_class: Subdomain | None = None
     cache_path: FolderPath = "/models"
+    checkpoint: FolderPath | None = None
     host_path: FolderPath = "/var/lib/shardwright/models"
     token_secret: Subdomain | None = None
     token_key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = "token"

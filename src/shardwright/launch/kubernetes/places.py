@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from shardwright.errors import InputError
+from shardwright.launch.kubernetes.options import KubernetesOptions
 from shardwright.launch.kubernetes.text import literal
 from shardwright.launch.launch import LOOPBACK, Process
 from shardwright.record import Record
@@ -81,56 +82,68 @@ VARIABLES = (
 )
 
 
-def arguments(process: Process, place: Place, host: str, mounted: Mapping[str, str]) -> tuple[str, ...]:
+HEAD_ADDRESS, CHECKPOINT = "HEAD_NODE_ADDRESS", "CHECKPOINT_FOLDER"
+"""Words of a launch for what no plan knows; nothing else in it holds them."""
+
+PROGRAMS = {"python": "python3"}
+"""What images call a program (kubernetes-sigs/lws, docs/examples/sglang: python3)."""
+
+
+def arguments(
+    process: Process, place: Place, options: KubernetesOptions, mounted: Mapping[str, str]
+) -> tuple[str, ...]:
     """The process's argv for its pod.
 
-    The program is looked up in the image: a path of this machine is cut to its name. host: where the API
-    listens; mounted: paths of files as the launch has them -> in the pod. Raises InputError where a process
-    with an API does not say where that listens, or holds text that no process can be given.
+    The program is looked up in the image: a path of this machine is cut to its name. mounted: paths of files
+    as the launch has them -> in the pod. Raises InputError where a process with an API does not say where
+    that listens, or holds text that no process can be given.
     """
     says = {row.flag: row.says for row in FLAGS}
     if process.port is not None and not any(word.partition("=")[0] == "--host" for word in process.argv):
-        raise InputError(
-            "launch.argv", process.argv[0], "--host among the arguments of a process with an API"
-        )
-    words = [PurePosixPath(process.argv[0]).name, *process.argv[1:]]
-    out: list[str] = []
+        allowed = "--host among the arguments of a process with an API"
+        raise InputError("launch.argv", process.argv[0], allowed)
+
+    def plain(word: str) -> str:
+        return _known(literal(mounted.get(word, word), "launch.argv"), place, options)
+
+    def placed(kind: str, value: str) -> str:
+        match kind:
+            case "host":
+                return literal(options.host, "host")
+            case "rank":
+                return place.rank if value == str(process.node_rank) else plain(value)
+            case _:
+                _, colon, port = value.rpartition(":")
+                return f"{place.leader}:{port}" if colon and port.isdecimal() else place.leader
+
+    program = PurePosixPath(process.argv[0]).name
+    out = [literal(PROGRAMS.get(program, program), "launch.argv")]
     flag = ""
-    for word in words:
+    for word in process.argv[1:]:
         name, joined, value = word.partition("=")
         if flag in says:
-            out.append(_said(word, says[flag], process, place, host))
+            out.append(placed(says[flag], word))
         elif joined and name in says:
-            out.append(f"{name}={_said(value, says[name], process, place, host)}")
-        elif word in mounted:
-            out.append(literal(mounted[word], "launch.argv"))
+            out.append(f"{name}={placed(says[name], value)}")
         elif joined and value in mounted:
-            out.append(literal(f"{name}={mounted[value]}", "launch.argv"))
+            out.append(f"{literal(name, 'launch.argv')}={plain(value)}")
         else:
-            out.append(literal(word, "launch.argv"))
-        flag = word if flag not in says else ""
+            out.append(plain(word))
+        flag = "" if flag in says else word
     return tuple(out)
 
 
-def _said(value: str, says: str, process: Process, place: Place, host: str) -> str:
-    match says:
-        case "host":
-            return literal(host, "host")
-        case "rank":
-            return place.rank if value == str(process.node_rank) else literal(value, "launch.argv")
-        case _:
-            _, colon, port = value.rpartition(":")
-            return (
-                f"{place.leader}:{literal(port, 'launch.argv')}" if colon and port.isdigit() else place.leader
-            )
+def _known(text: str, place: Place, options: KubernetesOptions) -> str:
+    folder = literal(options.checkpoint or options.cache_path, "kubernetes.checkpoint")
+    return text.replace(HEAD_ADDRESS, place.leader).replace(CHECKPOINT, folder)
 
 
-def environment(process: Process, place: Place, more: Mapping[str, str]) -> Iterator[EnvEntry]:
-    """The entries of a container's environment: the process's less its node's own, then `more` of the user's.
+def environment(process: Process, place: Place, options: KubernetesOptions) -> Iterator[EnvEntry]:
+    """The entries of a container's environment: the process's less its node's own, and the options'.
 
     Raises InputError where an interface cannot reach another pod, or for text that no process can be given.
     """
-    says = {row.name: row.says for row in VARIABLES}
+    says, more = {row.name: row.says for row in VARIABLES}, options.environment
     values = {name: value for name, value in process.environment.items() if says.get(name) != "gpus"}
     for name, value in sorted({**values, **more}.items()):
         field = f"environment.{name}"
@@ -140,4 +153,4 @@ def environment(process: Process, place: Place, more: Mapping[str, str]) -> Iter
         elif kind == "interface" and place != ALONE and value == "lo":
             raise InputError(field, value, "an interface that reaches the other pods of a copy, such as eth0")
         else:
-            yield {"name": name, "value": literal(value, field)}
+            yield {"name": name, "value": _known(literal(value, field), place, options)}

@@ -90,7 +90,7 @@ def pod_template(
 def _container(
     process: Process, context: PodContext, options: KubernetesOptions, component: str, serving: bool
 ) -> Manifest:
-    command, *args = arguments(process, context.place, options.host, context.mounted)
+    command, *args = arguments(process, context.place, options, context.mounted)
     container: Manifest = {"name": component, "image": context.image, "command": [command], "args": args}
     container["env"] = _env(process, context, options)
     if process.port is not None:
@@ -112,7 +112,7 @@ def _container(
 
 
 def _env(process: Process, context: PodContext, options: KubernetesOptions) -> list[Manifest]:
-    entries = list(environment(process, context.place, options.environment))
+    entries = list(environment(process, context.place, options))
     stated = {entry["name"] for entry in entries}
     if "HF_HOME" not in stated:
         # huggingface_hub keeps models below it (its docs, package_reference/environment_variables).
