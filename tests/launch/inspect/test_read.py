@@ -23,7 +23,7 @@ def test_vllm() -> None:
     assert said.layout == SaidLayout(tp=2, dp=2, pp=1, ep=4, stage_gpus=4)
     # num_gpu_blocks of both ranks together is 142,000.
     assert said.cache == SaidCache(blocks=71_000, block_tokens=16, tokens=1_136_000, dtype="auto")
-    assert (said.dtype, said.quantisation, said.max_model_len) == ("bfloat16", None, 1536)
+    assert (said.dtype, said.quantisation, said.max_model_len) == ("bfloat16", None, 1690)
     assert (said.max_sequences, said.max_batched_tokens, said.memory_share) == (1024, 8192, 0.92)
     assert [(r.rank, r.running, r.waiting, r.kv_usage) for r in found.ranks] == [
         (0, 31, 0, 0.25),
@@ -31,7 +31,7 @@ def test_vllm() -> None:
     ]
     seen = found.observed
     assert seen.ttft is not None and seen.tpot is not None and seen.itl is not None
-    assert seen.ttft.count == 20 and seen.ttft.mean_s == pytest.approx(1.11 / 20)
+    assert seen.ttft.count == 20 and seen.ttft.mean_s == pytest.approx(1.45 / 20)
     assert seen.tpot.mean_s == pytest.approx((19 * 0.014 + 0.02) / 20)
     assert (seen.ttft.p50.low_s, seen.ttft.p50.high_s) == (0.02, 0.04)
     assert (seen.prompt_tokens, seen.output_tokens, seen.preemptions) == (10_000, 161_920, 3)
@@ -105,7 +105,7 @@ def test_later_tensorrt_llm() -> None:
         found = inspect(url)
     assert found.said.layout == SaidLayout(pp=1, ep=4, stage_gpus=4)
     assert found.said.cache == SaidCache(blocks=35_500, block_tokens=32, tokens=1_136_000, dtype="auto")
-    assert found.said.max_model_len == 1536 and not found.unread
+    assert found.said.max_model_len == 1690 and not found.unread
 
 
 @pytest.mark.parametrize("folder", ["vllm", "sglang", "trtllm"])
