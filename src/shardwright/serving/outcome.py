@@ -121,7 +121,9 @@ def outcome_of(copies: Sequence[Served], targets: Targets | None = None) -> Outc
 
 
 def _spread(values: Floats) -> Spread:
-    p50, p90, p99 = (float(value) for value in np.percentile(values, (50, 90, 99)))
+    # As np.percentile, whose checks take ten times as long.
+    places = np.array((0.5, 0.9, 0.99)) * (len(values) - 1)
+    p50, p90, p99 = np.interp(places, np.arange(len(values)), np.sort(values)).tolist()
     return Spread(mean=float(values.mean()), p50=p50, p90=p90, p99=p99)
 
 

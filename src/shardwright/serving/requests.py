@@ -57,6 +57,12 @@ class Requests:
     arrivals_s: Floats | None = None
     in_flight: int = 0
 
+    @property
+    def key(self) -> object:
+        """Equal where the requests are."""
+        arrivals_s = None if self.arrivals_s is None else self.arrivals_s.tobytes()
+        return self.length.tobytes(), self.answer.tobytes(), arrivals_s, self.in_flight
+
     def of_copy(self, copy: int, copies: int) -> "Requests":
         """Those of one of several copies, dealt out in turn; a copy that no client asks has none."""
         turns = copies if self.arrivals_s is not None else min(copies, self.in_flight)

@@ -12,9 +12,13 @@ from shardwright.serving.step import empty_step
 
 
 def simulate(server: Server, requests: Requests) -> list[Served]:
-    """What becomes of the requests: of each copy that has some."""
-    parts = (requests.of_copy(copy, server.copies) for copy in range(server.copies))
-    return [_copy(server, part) for part in parts if len(part.length)]
+    """What becomes of the requests: of each copy that has some. Copies asked alike are played once."""
+    parts = [requests.of_copy(copy, server.copies) for copy in range(server.copies)]
+    played: dict[object, Served] = {}
+    for part in parts:
+        if part.key not in played and len(part.length):
+            played[part.key] = _copy(server, part)
+    return [played[part.key] for part in parts if len(part.length)]
 
 
 def _copy(server: Server, requests: Requests) -> Served:
