@@ -16,7 +16,7 @@ from shardwright.model.spec import GQA
 from shardwright.model.weights import weights
 from shardwright.plan.deployment import read_deployment
 from shardwright.run.checkpoint import Checkpoint
-from shardwright.run.tiny import FAMILIES, NUM_TOKENS, byte_tokenizer, main, make_reference, make_tiny
+from shardwright.run.tiny import FAMILIES, NUM_TOKENS, byte_tokenizer, main, make_tiny
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "reference.yaml"
 
@@ -101,7 +101,7 @@ def test_all_eight_take_less_than_three_seconds(tmp_path: Path) -> None:
 
 
 def test_the_reference_has_the_counts_of_the_example(tmp_path: Path) -> None:
-    tiny = read_config(make_reference(tmp_path), name="tiny")
+    tiny = read_config(make_tiny("reference", tmp_path), name="tiny")
     full = read_deployment(EXAMPLE).model
     assert tiny.experts
     assert full.experts

@@ -102,6 +102,24 @@ REFERENCE: dict[str, Any] = {
 """The model of examples/reference.yaml as a Mixtral: its counts, and 1/64 of its widths and vocabulary
 (hidden 4096, experts of 2304, heads of 128; 500 tokens, rounded up to a power of two)."""
 
+SERVED: dict[str, Any] = {
+    **FAMILIES["qwen3_moe"],
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "moe_intermediate_size": 64,
+}
+"""A Qwen3-MoE that vLLM serves on a CPU with TP 2: heads of 32, and experts whose halves are 32 wide (vLLM
+0.32.0, v1/attention/backends/cpu_attn.py, model_executor/layers/fused_moe/experts/cpu_moe.py:67)."""
+
+SHAPED: dict[str, tuple[str, dict[str, Any]]] = {
+    "reference": ("mixtral", REFERENCE),
+    "served": ("qwen3_moe", SERVED),
+}
+"""Checkpoints of one shape, beside the families: their model_type, and what they state."""
+
+NAMES = (*FAMILIES, *SHAPED)
+
 DRAWN: tuple[tuple[str, float, float], ...] = (
     ("e_score_correction_bias", 0.0, 0.05),
     ("bias", 0.0, 0.3),
@@ -113,23 +131,17 @@ DRAWN: tuple[tuple[str, float, float], ...] = (
 
 
 def make_tiny(family: str, folder: Path, *, seed: int = 0) -> Path:
-    """Write the tiny checkpoint of `family` (at most 0.8 M weights, fp32) and a tokenizer; gives `folder`.
+    """Write the tiny checkpoint of a family (at most 0.8 M weights, fp32) and a tokenizer; gives `folder`.
 
-    'reference' is make_reference's.
+    'reference' has the reference model's shape (7 M weights), 'served' one that vLLM serves on a CPU.
 
-    The same seed writes the same bytes. Raises InputError for a family that FAMILIES lacks, and for a
-    folder that cannot be made.
+    The same seed writes the same bytes. Raises InputError for a name that NAMES lacks, and for a folder that
+    cannot be made.
     """
-    if family == "reference":
-        return make_reference(folder, seed=seed)
-    if family not in FAMILIES:
-        raise InputError("family", family, f"one of {', '.join((*FAMILIES, 'reference'))}")
-    return make_checkpoint(family, FAMILIES[family], folder, seed)
-
-
-def make_reference(folder: Path, *, seed: int = 0) -> Path:
-    """Write a checkpoint of the reference model's shape (7 M weights, fp32) as make_tiny does."""
-    return make_checkpoint("mixtral", REFERENCE, folder, seed)
+    if family not in NAMES:
+        raise InputError("family", family, f"one of {', '.join(NAMES)}")
+    kind, stated = SHAPED.get(family) or (family, FAMILIES[family])
+    return make_checkpoint(kind, stated, folder, seed)
 
 
 def byte_tokenizer() -> Tokenizer:
@@ -173,7 +185,7 @@ def _draw(model: torch.nn.Module, generator: torch.Generator) -> None:
 def main(words: list[str] | None = None) -> int:
     """Make the checkpoint that the command line names; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shardwright.run.tiny")
-    parser.add_argument("family", choices=(*FAMILIES, "reference"))
+    parser.add_argument("family", choices=NAMES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     stated = parser.parse_args(words)
