@@ -15,6 +15,8 @@ from shardwright.calibrate.calibration import Calibration
 from shardwright.calibrate.measured.own import OwnCalibration
 from shardwright.calibrate.measured.validation import Validation
 from shardwright.dag.document import StepGraph
+from shardwright.launch.check import Check
+from shardwright.launch.compare import Bench
 from shardwright.launch.inspect.inspection import Inspection
 from shardwright.launch.launch import Launch
 from shardwright.plan.alone import RankMeasurement
@@ -31,7 +33,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 
 PLANNED = [Plan, ComparedPlan, Audit, CommandAudit, Explanation, StepGraph, Simulation, Launch]
 EXECUTED = [Proof, RankMeasurement, Generation]
-MEASURED = [Calibration, OwnCalibration, Validation, Inspection]
+MEASURED = [Calibration, OwnCalibration, Validation, Check, Bench, Inspection]
 
 
 @pytest.mark.parametrize("kind", [*PLANNED, *EXECUTED, *MEASURED])

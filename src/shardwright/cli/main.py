@@ -19,6 +19,7 @@ VERBS = {
     "prove": "execute the layout, and compare with the unsharded model",
     "launch": "the commands and files that start the layout on an engine",
     "simulate": "the layout under a load of requests, as its clients would see it",
+    "bench": "start it, measure it with its own client, keep the row",
     "validate": "predicted beside measured: every row of a file, with the errors by slice",
     "calibrate": "measured operators to a profile of the device, with its errors",
     "run": "generate tokens with the layout",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from shardwright.calibrate.calibration import Calibration
     from shardwright.calibrate.measured.own import OwnCalibration
     from shardwright.calibrate.measured.validation import Validation
+    from shardwright.launch.check import Check
+    from shardwright.launch.compare import Bench
     from shardwright.launch.inspect.inspection import Inspection
     from shardwright.launch.launch import Launch
     from shardwright.plan.generation import Generation
@@ -40,6 +42,8 @@ STYLES = {
     "met": "green",
     "met, uncertain": "yellow",
     "missed": "bold red",
+    "as planned": "green",
+    "DIFFERS": "bold red",
     "accepted": "green",
     "refused": "red",
     "ready": "bold green",
@@ -109,6 +113,20 @@ def print_launch(launch: "Launch", console: Console) -> None:
     from shardwright.report.launch_document import launch_document  # noqa: PLC0415
 
     print_document(launch_document(launch), console)
+
+
+def print_check(check: "Check", console: Console) -> None:
+    """What an engine realised beside its plan, as wide as the console."""
+    from shardwright.report.check_document import check_document  # noqa: PLC0415
+
+    print_document(check_document(check), console)
+
+
+def print_bench(bench: "Bench", console: Console) -> None:
+    """What was measured, beside what was predicted, as wide as the console."""
+    from shardwright.report.bench_document import bench_document  # noqa: PLC0415
+
+    print_document(bench_document(bench), console)
 
 
 def print_generation(found: "Generation", console: Console) -> None:
