@@ -10,7 +10,7 @@ from shardwright.cli.output import print_result
 from shardwright.cli.own import MINUTES, calibrate_own
 from shardwright.cli.serving import calibrate_serving
 from shardwright.cluster.catalog import find_device
-from shardwright.cost.profile import Profile, profile_for, profile_text
+from shardwright.cost.profile import Profile, profile_file, profile_for, profile_text
 from shardwright.errors import InputError
 from shardwright.model.dtype import Dtype
 from shardwright.plan.file import write_text
@@ -23,6 +23,11 @@ from shardwright.report.terminal import print_calibration
     "tables",
     type=click.Path(path_type=Path, exists=True),
     help="folder of measured operator tables; or CSV file with measured rows of your own servers",
+)
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    help="file of `calibrate --device -o`: of the GPU in your own rows, where the catalog lacks it",
 )
 @click.option("--gpu", multiple=True, help="only this device (catalog name); may be repeated")
 @click.option("--carry", help="fit nothing: hold this device's shipped profile against the tables")
@@ -44,6 +49,7 @@ from shardwright.report.terminal import print_calibration
 @click.option("--json", "as_json", is_flag=True, help="print the outcome as JSON")
 def command(
     tables: Path | None,
+    profile: Path | None,
     gpu: tuple[str, ...],
     carry: str | None,
     source: str,
@@ -62,6 +68,8 @@ def command(
     with three to ten rows of your own servers: what they add, scored on each row left out; plan uses that by
     --serving FILE.
     """
+    if device is not None and profile is not None:
+        raise InputError("--profile", str(profile), "nothing beside --device")
     for_tables = {"--gpu": gpu, "--carry": carry, "--source": source, "--date": date}
     for_machine = {"--minutes": minutes, "--processes": processes, "--dtype": dtypes, "--rows": rows}
     if (tables is None) == (device is None):
@@ -86,8 +94,11 @@ def command(
         for flag, value in for_tables.items():
             if value:
                 raise InputError(flag, value, "nothing beside rows in a file")
-        calibrate_serving(tables, output, as_json=as_json)
+        own = None if profile is None else profile_file(profile)
+        calibrate_serving(tables, output, own, as_json=as_json)
         return
+    if profile is not None:
+        raise InputError("--profile", str(profile), "nothing but beside rows in a file")
     print_result(_fitted(tables, gpu, carry, source, date, output), print_calibration, as_json=as_json)
 
 

@@ -124,7 +124,7 @@ def _site(case: Case) -> object:
     """What the tables depend on, but for their reach."""
     engine = case.engine
     model, cluster = case.model.model_dump_json(exclude={"name"}), case.cluster.model_dump_json()
-    return model, cluster, engine.id, engine.exchange, case.layout
+    return model, cluster, engine.id, engine.exchange, case.layout, case.profile is not None
 
 
 def _reach(case: Case) -> Reach:
@@ -145,7 +145,7 @@ def _tables(case: Case, layers: tuple[int, ...], reach: Reach) -> StepTimes:
         case.model,
         case.layout,
         layers,
-        wires_of(case.engine, case.cluster, case.layout),
+        wires_of(case.engine, case.cluster, case.layout, case.profile),
         Forms(exchange=case.engine.exchange),
         RoutingProfile(),
         most_tokens=reach[0],

@@ -11,6 +11,7 @@ from shardwright.calibrate.measured.row import Row
 from shardwright.calibrate.measured.split import layout_of
 from shardwright.calibrate.measured.storage import published_model, stored_model
 from shardwright.cluster.cluster import Cluster
+from shardwright.cost.profile import Profile
 from shardwright.engine.catalog import find_engine
 from shardwright.engine.engine import Engine
 from shardwright.engine.tuning import tuned
@@ -49,7 +50,7 @@ class Case:
 
     kind: how requests came; concurrency: in flight, or in the batch; num_requests: of the whole run, None
     where nothing says. poll_steps, gather_steps: of serving/policy.py. by_median: the row's times are
-    medians.
+    medians. profile: of the device, where it is one's own; None: what is shipped for it.
     """
 
     row: Row
@@ -69,6 +70,7 @@ class Case:
     poll_steps: int = 1
     gather_steps: int = 0
     by_median: bool = False
+    profile: Profile | None = None
 
     @property
     def mean_input_tokens(self) -> float:
@@ -79,23 +81,26 @@ class Case:
         return sum(self.output_tokens) / 2
 
 
-def case_of(row: Row) -> Case | Refusal:
-    """The row as a case; a Refusal with the rule that it met where there is none."""
+def case_of(row: Row, own: Profile | None = None) -> Case | Refusal:
+    """The row as a case; a Refusal with the rule that it met where there is none.
+
+    own: what a GPU was measured to do, for the rows of that GPU.
+    """
     try:
-        return _case(row)
+        return _case(row, own)
     except RefusedError as refused:
         return Refusal(row, refused.rule, refused.sentence)
     except InputError as error:
         return Refusal(row, error.field, f"{error}.")
 
 
-def _case(row: Row) -> Case:
+def _case(row: Row, own: Profile | None) -> Case:
     if row.mode == "disagg":
         raise RefusedError("disagg", "Prefill and decode pools follow later.")
     software = SOFTWARE.get(row.engine.lower(), row.engine.lower())
     if software not in ENGINES:
         raise RefusedError("engine", f"The engine {row.engine!r} is not known: {', '.join(ENGINES)} are.")
-    device, dies = device_of(row)
+    device, dies = device_of(row, own)
     harness = harness_of(row)
     setting = setting_of(harness, row, software, published_model(row).family)
     model = stored_model(row, software=software, vendor=device.vendor, kv_dtype=setting.kv_dtype)
@@ -103,7 +108,8 @@ def _case(row: Row) -> Case:
     return Case(
         row=row,
         model=model,
-        cluster=cluster_of(row),
+        cluster=cluster_of(row, own),
+        profile=own if own is not None and own.device == device.name else None,
         engine=tuned(find_engine(ENGINES[software]), setting.tuning_of(row)),
         software=software,
         engine_version=row.engine_version.removeprefix("v"),

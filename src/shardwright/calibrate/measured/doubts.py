@@ -61,9 +61,8 @@ def doubts_of(case: Case) -> tuple[str, ...]:
 
 def _weights_do_not_fit(case: Case) -> bool:
     """Seen: Qwen3-235B in fp8 on one H200, vLLM 0.12 (a lost attention DP)."""
-    return _heaviest_bytes(case.model, case.layout, case.engine.id, case.cluster.device.name) > (
-        case.cluster.device.memory_bytes
-    )
+    heaviest = _heaviest_bytes(case.model, case.layout, case.engine.id)
+    return heaviest > case.cluster.device.memory_bytes
 
 
 def _prompts_too_fast(case: Case) -> bool:
@@ -82,7 +81,7 @@ def _tokens_too_fast(case: Case) -> bool:
     if tpot_s is None and case.kind == "static" and case.row.e2e_ms is not None:
         tpot_s = case.row.e2e_ms / 1e3 / case.mean_output_tokens
     device = case.cluster.device
-    read = _bytes_read_per_step(case.model, case.layout, case.engine.id, device.name)
+    read = _bytes_read_per_step(case.model, case.layout, case.engine.id)
     return tpot_s is not None and read / device.memory_bandwidth_bytes_per_s > READING_SHARE * tpot_s
 
 
@@ -192,22 +191,22 @@ def _peak(model: ModelSpec, device: Device) -> float:
 
 
 @cache
-def _heaviest_bytes(model: ModelSpec, layout: Layout, engine: str, device: str) -> float:
+def _heaviest_bytes(model: ModelSpec, layout: Layout, engine: str) -> float:
     """Weights on the fullest rank."""
-    return max(float(np.max(row.weights)) for row in _memories(model, layout, engine, device))
+    return max(float(np.max(row.weights)) for row in _memories(model, layout, engine))
 
 
 @cache
-def _bytes_read_per_step(model: ModelSpec, layout: Layout, engine: str, device: str) -> float:
+def _bytes_read_per_step(model: ModelSpec, layout: Layout, engine: str) -> float:
     """What a token waits for at least: the weights of all stages, without experts, which may stay idle."""
-    rows = _memories(model, layout, engine, device)
+    rows = _memories(model, layout, engine)
     return sum(float(np.max(row.stages * (row.dense_weights + row.head))) for row in rows)
 
 
-def _memories(model: ModelSpec, layout: Layout, engine: str, device: str) -> tuple[RankMemory, ...]:
-    """By names: an Engine has no hash. The cluster's size does not count."""
+def _memories(model: ModelSpec, layout: Layout, engine: str) -> tuple[RankMemory, ...]:
+    """For their weights alone: these are the same on all devices and clusters. An Engine has no hash."""
     found = find_engine(engine)
-    cluster = build_cluster(gpu=device, nodes=1, gpus_per_node=1)[0]
+    cluster = build_cluster(gpu="H100-SXM-80GB", nodes=1, gpus_per_node=1)[0]
     stages = layout.stage_layers or found.stages(model.num_layers, layout.pp)
     rows = rank_memories(model, found, cluster, layout, stages, sequences=1, tokens_per_sequence=1)
     return tuple(rows)

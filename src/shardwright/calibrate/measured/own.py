@@ -14,6 +14,7 @@ from shardwright.calibrate.measured.case import Case, case_of
 from shardwright.calibrate.measured.configuration import METRICS, Configuration, one_row, software_of
 from shardwright.calibrate.measured.fit import Fit, fit_serving, log_errors, refitted
 from shardwright.calibrate.measured.row import Row
+from shardwright.cost.profile import Profile
 from shardwright.cost.software import ServingProfile, pace_of
 from shardwright.errors import InputError
 from shardwright.record import Record
@@ -46,10 +47,16 @@ class OwnCalibration(Record):
 
 
 def calibrate_rows(
-    rows: Sequence[Row], shipped: ServingProfile, say: Callable[[str], None] = lambda text: None
+    rows: Sequence[Row],
+    shipped: ServingProfile,
+    say: Callable[[str], None] = lambda text: None,
+    own: Profile | None = None,
 ) -> OwnCalibration:
-    """Fit to all rows that can be predicted. Raises InputError where none can, or none has a figure."""
-    cases = [case_of(row) for row in rows]
+    """Fit to all rows that can be predicted; own: of their GPU, where it is one's own.
+
+    Raises InputError where none can, or none has a figure.
+    """
+    cases = [case_of(row, own) for row in rows]
     ready = benches(case for case in cases if isinstance(case, Case))
     sound = [bench for bench in ready if isinstance(bench, Bench)]
     refusals = [found for found in (*cases, *ready) if not isinstance(found, Case | Bench)]

@@ -12,6 +12,7 @@ from shardwright.cluster.catalog import build_cluster, find_device
 from shardwright.cluster.cluster import Cluster
 from shardwright.cluster.device import Device
 from shardwright.cluster.names import plain_name
+from shardwright.cost.profile import Profile
 from shardwright.record import Count, Record
 
 
@@ -23,14 +24,28 @@ class Spelling(Record):
     source: str
 
 
-def device_of(row: Row) -> tuple[Device, int]:
-    """The device of the row's GPUs, and how many of it one of them is. Raises InputError where unknown."""
+def device_of(row: Row, own: Profile | None = None) -> tuple[Device, int]:
+    """The device of the row's GPUs, and how many of it one of them is; own: that of a profile is known too.
+
+    Raises InputError where it is unknown.
+    """
+    if own is not None and own.hardware is not None and plain_name(row.gpu) == plain_name(own.device):
+        return own.hardware, 1
     return _named(row.gpu)
 
 
-def cluster_of(row: Row) -> Cluster:
-    """The row's GPUs on as few nodes as the device is sold in, or on as many as the row states."""
-    device, dies = device_of(row)
+def cluster_of(row: Row, own: Profile | None = None) -> Cluster:
+    """The row's GPUs on as few nodes as the device is sold in, or on as many as the row states.
+
+    Those of one's own are on one node where it states none, joined by the link of their profile.
+    """
+    device, dies = device_of(row, own)
+    if own is not None and device == own.hardware:
+        nodes = row.nodes or 1
+        if row.gpus % nodes:
+            raise RefusedError("nodes", f"{row.gpus} GPUs are not spread evenly over {nodes} nodes.")
+        each = row.gpus // nodes
+        return build_cluster(gpu=device, nodes=nodes, gpus_per_node=each, scale_up=own.scale_up)[0]
     total = row.gpus * dies
     if row.nodes is not None and total % row.nodes:
         raise RefusedError("nodes", f"{total} GPUs are not spread evenly over {row.nodes} nodes.")

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -12,6 +13,7 @@ from shardwright.calibrate.measured.row import Row
 from shardwright.model.catalog import catalog_entries, find_model
 from shardwright.model.dtype import BITS, Dtype
 from shardwright.model.fields import Fields
+from shardwright.model.hf import read_config
 from shardwright.model.quantisation import quantise
 from shardwright.model.spec import ModelSpec
 from shardwright.record import Record
@@ -99,12 +101,18 @@ def _stored(
 
 @cache
 def _found(name: str) -> ModelSpec:
+    """Of the catalog; or, as rows of one's own name it, in a folder."""
+    config = Path(name) / "config.json"
+    if "\0" not in name and config.is_file():
+        return read_config(config, name=name, where=str(config))
     return find_model(name)
 
 
 def _as_published(spec: ModelSpec, precision: str) -> bool:
     """Whether the publisher's own checkpoint is in that precision, or in whichever there is."""
     if not precision or spec.family in _tables().only_as_published:
+        return True
+    if not spec.quantised and precision == spec.weight_dtype:
         return True
     own = {spec.weight_dtype, spec.expert_dtype}
     return bool(spec.quantised) and not own.isdisjoint(SAME.get(precision, (precision,)))

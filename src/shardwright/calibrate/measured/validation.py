@@ -17,6 +17,7 @@ from shardwright.calibrate.measured.left_out import device, engine, family
 from shardwright.calibrate.measured.prediction import Predicted, Tick, TtftParts, predict
 from shardwright.calibrate.measured.refusal import Refusal
 from shardwright.calibrate.measured.row import Row
+from shardwright.cost.profile import Profile
 from shardwright.cost.software import ServingProfile
 from shardwright.record import Record
 from shardwright.units import Estimate
@@ -117,10 +118,13 @@ GROUPS: Mapping[By, Callable[[Configuration], str]] = {
 
 
 def validate_rows(
-    rows: Sequence[Row], profile: ServingProfile, tick: Tick = lambda cases: None
+    rows: Sequence[Row],
+    profile: ServingProfile,
+    tick: Tick = lambda cases: None,
+    own: Profile | None = None,
 ) -> Validation:
-    """All rows, in order, each predicted or refused by a rule."""
-    readings = [case_of(row) for row in rows]
+    """All rows, in order, each predicted or refused by a rule; own: of a GPU of one's own."""
+    readings = [case_of(row, own) for row in rows]
     cases = [each for each in readings if isinstance(each, Case)]
     tick(len(rows) - len(cases))
     doubts = {id(case): doubts_of(case) for case in cases}
