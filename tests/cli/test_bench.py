@@ -14,7 +14,6 @@ from shardwright.launch.check import Check
 from shardwright.launch.compare import Bench
 from tests.cli.run import shardwright
 from tests.launch import fake_engine
-from tests.launch.conftest import engine_path  # noqa: F401 - the fixture
 from tests.launch.test_realised import LOGS
 from tests.launch.test_start import free_port
 from tests.launch.tiny_plans import deployment_file
@@ -23,7 +22,7 @@ OF_TP2_EP2 = LOGS / "vllm-0.32-tp2ep.log"
 
 
 @pytest.fixture
-def start(engine_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:  # noqa: F811
+def start(engine_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """Options of a start; the engine says that it runs TP 2 with EP."""
     monkeypatch.setenv("FAKE_LOG", str(OF_TP2_EP2))
     return ("--engine-path", str(engine_path), "--port", str(free_port()))
@@ -130,6 +129,18 @@ def test_what_is_not_predicted_is_said(tmp_path: Path, start: tuple[str, ...]) -
     assert "predicted /" not in outcome.out
 
 
+def test_a_load_is_drawn_anew_unless_its_seed_is_stated(
+    tmp_path: Path, engine_path: Path, server: str
+) -> None:
+    file, rows = str(deployment_file(tmp_path, "tp2/ep2")), tmp_path / "rows.csv"
+    options = ("--url", server, "--rows", str(rows), "--engine-path", str(engine_path))
+    for stated in ((), (), ("--seed", "7")):
+        assert shardwright("bench", file, *options, *stated).status == 0
+    one, other, seventh = (row.noted("seed") for row in read_rows(rows))
+    assert one != other
+    assert seventh == "7"
+
+
 def test_nothing_is_measured_of_another_layout(tmp_path: Path, start: tuple[str, ...]) -> None:
     rows = tmp_path / "rows.csv"
     outcome = shardwright("bench", str(deployment_file(tmp_path, "dp2/ep2")), "--rows", str(rows), *start)
@@ -150,7 +161,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_server_that_runs_is_measured_beside_its_prediction(
     tmp_path: Path,
-    engine_path: Path,  # noqa: F811
+    engine_path: Path,
     server: str,
 ) -> None:
     cluster = {"gpu": "H100", "nodes": 1, "gpus_per_node": 2}
@@ -167,7 +178,7 @@ def test_a_server_that_runs_is_measured_beside_its_prediction(
     assert "H100-SXM-80GB by the plan" in (read_rows(rows)[0].notes)
 
 
-def test_a_server_that_is_not_there_is_one_message(tmp_path: Path, engine_path: Path) -> None:  # noqa: F811
+def test_a_server_that_is_not_there_is_one_message(tmp_path: Path, engine_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     options = ("--url", url, "--engine-path", str(engine_path))
     outcome = shardwright("bench", str(deployment_file(tmp_path, "tp2/ep2")), *options)

@@ -1,5 +1,6 @@
 """shardwright bench: a plan's server measured under a load, the row kept, the prediction beside it."""
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import click
 
 from shardwright.cli.compiled import say_if_slow
 from shardwright.cli.launch import plan_at
-from shardwright.cli.load import load_of, load_options
+from shardwright.cli.load import SEEDS, load_of, load_options
 from shardwright.cli.output import print_result, write_result
 from shardwright.cli.starting import engine_environment, progress, running_here, starting_options
 from shardwright.engine.engine import Engine
@@ -39,6 +40,11 @@ CLIENTS = ("vllm",)
     "--port", type=click.IntRange(1, 65535), help="of the server that is started (the engine's own)"
 )
 @load_options
+@click.option(
+    "--seed",
+    type=click.IntRange(0, SEEDS),
+    help="of prompts and arrivals (drawn: a prefix cache would know the prompts of an earlier run)",
+)
 @starting_options
 @click.option(
     "--rows", type=click.Path(path_type=Path), help=f"CSV file to add the row to ({ROWS_FILE} beside PLAN)"
@@ -55,6 +61,7 @@ def command(
     engine_path: Path | None,
     patience: float,
     logs: Path | None,
+    seed: int | None,
     rows: Path | None,
     output: Path | None,
     as_json: bool,
@@ -71,7 +78,7 @@ def command(
         raise InputError(
             "--engine", named.id, f"an engine with a client of its own here: {', '.join(CLIENTS)}"
         )
-    load = load_of(made.deployment, **how)
+    load = load_of(made.deployment, seed=random.randrange(SEEDS) if seed is None else seed, **how)
     environment = engine_environment(engine_path)
     kept = rows or (plan if plan.is_dir() else plan.parent) / ROWS_FILE
     say_if_slow()

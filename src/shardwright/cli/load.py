@@ -30,8 +30,8 @@ OPTIONS = (
         default=1.0,
         help="of an open loop: 1 is Poisson, less comes in bursts",
     ),
-    click.option("--seed", type=click.IntRange(0, 10**6), default=0, help="of lengths and arrivals (0)"),
 )
+SEEDS = 10**6
 
 
 def load_options(function: F) -> F:

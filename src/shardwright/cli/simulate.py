@@ -7,7 +7,7 @@ import click
 
 from shardwright.cli.compiled import say_if_slow
 from shardwright.cli.inputs import deployment_from, layout_for
-from shardwright.cli.load import load_of, load_options
+from shardwright.cli.load import SEEDS, load_of, load_options
 from shardwright.cli.output import print_result
 from shardwright.errors import InputError
 from shardwright.report.terminal import print_simulation
@@ -22,6 +22,7 @@ MOST_TOKENS = 10_000_000_000
 @click.option("--layout", help="simulate this layout: canonical, or as people write it")
 @click.option("--engine", help="of this engine instead (beside a deployment file)")
 @load_options
+@click.option("--seed", type=click.IntRange(0, SEEDS), default=0, help="of lengths and arrivals (0)")
 @click.option("--static", "static", type=click.IntRange(1, 10**5), help="one batch of so many requests")
 @click.option(
     "--range-ratio",
