@@ -73,6 +73,18 @@ def test_another_layout_is_found_out(tmp_path: Path, layout: str, log: str, wron
     assert wrong <= {what for what, ok in verdicts(found).items() if ok is False}
 
 
+def test_an_ep_that_is_not_said_is_not_held_against_a_rank(tmp_path: Path) -> None:
+    """Of a rank without a worker of its own, the name gives the DP rank alone."""
+    core = "(EngineCore_DP{} pid=4017)"
+    lines = recorded("tp2ep").replace("(Worker_TP1_EP1 pid=4017)", core)
+    wrong, right = (
+        {row.what: row for row in check(tmp_path, "dp2/ep2", lines.replace(core, core.format(dp))).rows}
+        for dp in (0, 1)
+    )
+    assert (wrong["rank 1"].realised, wrong["rank 1"].ok) == ("DP 0, PP 0, TP 0", False)
+    assert (right["rank 1"].planned, right["rank 1"].ok) == ("DP 1, PP 0, TP 0", True)
+
+
 def test_a_cache_in_another_dtype_is_found_out(tmp_path: Path) -> None:
     """It was served in bf16, and the plan is of the checkpoint's fp32."""
     found = verdicts(check(tmp_path, "tp2/etp2", recorded("tp2")))

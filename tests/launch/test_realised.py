@@ -88,6 +88,18 @@ def test_a_lone_rank_on_a_gpu_says_its_weights() -> None:
     assert [(cache.device, cache.tokens) for cache in found.caches] == [("GPU", 114_688)]
 
 
+def test_an_engine_core_that_is_a_rank_itself_says_no_ep() -> None:
+    """DP 2 on GPUs with TP 1: the second core is no first rank of its node, and is not assigned aloud."""
+    first = ALONE.replace("EngineCore pid=9", "EngineCore_DP0 pid=9").replace("world size 1", "world size 2")
+    second = (
+        "(EngineCore_DP1 pid=10) INFO 11-28 18:15:12 [a.py:1906] world_size=2 rank=1 local_rank=1 "
+        "distributed_init_method=tcp://127.0.0.1:35807 backend=nccl"
+    )
+    found = realised_by_vllm([f"{first}\n{second}\n"])
+    assert places(found) == [(0, 0, 0, 0, None), (1, 1, 0, 0, None)]
+    assert [rank.says_ep for rank in found.ranks] == [True, False]
+
+
 @pytest.mark.parametrize(
     "text", ["", "nothing of interest", "(Worker_TP0 pid=1) INFO x", "rank 0 in world size"]
 )

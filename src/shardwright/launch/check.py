@@ -5,7 +5,7 @@ from typing import Literal
 
 from shardwright.engine.engine import Engine, engine_grid
 from shardwright.launch.client import Answer
-from shardwright.launch.realised import Realised, RealisedCache, RealisedRank
+from shardwright.launch.realised import Realised, RealisedCache
 from shardwright.layout.grid import coordinates
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import parse_layout
@@ -100,15 +100,14 @@ def _places(engine: Engine, layout: Layout, ranks: Sequence[int], realised: Real
     grid = engine_grid(engine, layout)
     said = {rank.rank: rank for rank in realised.ranks}
     for rank in sorted({*ranks, *said}):
+        found = said.get(rank)
         planned = "no such rank"
         if rank in ranks:
             seat = coordinates(grid, rank)
-            planned = _place(seat.dp, seat.stage, seat.tp, seat.ep if layout.ep > 1 else None)
-        yield _row(f"rank {rank}", planned, _said_place(said.get(rank)))
-
-
-def _said_place(rank: RealisedRank | None) -> str:
-    return "not said" if rank is None else _place(rank.dp, rank.pp, rank.tp, rank.ep)
+            ep = seat.ep if layout.ep > 1 and (found is None or found.says_ep) else None
+            planned = _place(seat.dp, seat.stage, seat.tp, ep)
+        realised_words = "not said" if found is None else _place(found.dp, found.pp, found.tp, found.ep)
+        yield _row(f"rank {rank}", planned, realised_words)
 
 
 def _place(dp: int | None, stage: int | None, tp: int | None, ep: int | None) -> str:

@@ -38,7 +38,8 @@ VERSION = re.compile(r"Initializing a V1 LLM engine \(v([^)\s]+)\)")
 
 
 class RealisedRank(Record):
-    """A rank, as its process says it stands. rank: in the world of its copy. ep: None where it says none.
+    """A rank, as its process says it stands. rank: in the world of its copy. ep: None where it has none;
+    says_ep: whether it says so at all.
 
     kv_bytes, weights_bytes: None where it does not say.
     """
@@ -49,6 +50,7 @@ class RealisedRank(Record):
     pp: int
     tp: int
     ep: int | None
+    says_ep: bool
     kv_bytes: float | None = None
     weights_bytes: float | None = None
 
@@ -105,7 +107,10 @@ def realised_by_vllm(texts: Iterable[str]) -> Realised:
 
 
 class _Said:
-    """All that one process of an engine said, and the axes that its name states."""
+    """All that one process of an engine said, and the axes that its name states.
+
+    A rank by itself in its DP rank has no worker: its engine core is the rank, and names no EP.
+    """
 
     def __init__(self) -> None:
         self.axes: dict[str, int] = {}
@@ -117,11 +122,11 @@ class _Said:
         return "\n".join(self.lines)
 
     def rank(self) -> RealisedRank | None:
-        """None for a process that is no rank. A lone rank is no worker, but assigned all the same."""
+        """None for a process that is no rank."""
         assigned, world = ASSIGNED.search(self.text), WORLD.search(self.text)
         if assigned is not None:
             rank, size, dp, pp, tp = map(int, assigned.groups())
-        elif world is not None and self.is_worker:
+        elif world is not None:
             size, rank = map(int, world.groups())
             dp, pp, tp = (self.axes.get(axis, 0) for axis in ("DP", "PP", "TP"))
         else:
@@ -133,6 +138,7 @@ class _Said:
             pp=pp,
             tp=tp,
             ep=self._ep(),
+            says_ep=self.is_worker or assigned is not None,
             kv_bytes=_gib(KV_BYTES, self.text),
             weights_bytes=_gib(WEIGHTS, self.text),
         )
