@@ -1,9 +1,14 @@
 """shardwright launch --check and bench, with an engine that replays what vLLM printed (tests/launch)."""
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,6 +17,7 @@ import pytest
 from shardwright.calibrate.measured.row import read_rows
 from shardwright.launch.check import Check
 from shardwright.launch.compare import Bench
+from shardwright.launch.processes import Identity, living, session_members
 from tests.cli.run import shardwright
 from tests.launch import fake_engine
 from tests.launch.test_realised import LOGS
@@ -83,6 +89,45 @@ def test_an_engine_that_is_not_read_back_is_not_started(tmp_path: Path, start: t
     file = str(deployment_file(tmp_path, "tp2/ep2", engine="sglang"))
     outcome = shardwright("launch", file, "--check", *start)
     assert (outcome.status, "--check: 'sglang' is not allowed" in outcome.err) == (2, True)
+
+
+@contextmanager
+def serving(file: Path, start: tuple[str, ...]) -> Iterator[tuple["subprocess.Popen[str]", set[Identity]]]:
+    """`launch --start` in a process of its own, once it serves, and all that runs under it."""
+    words = [sys.executable, "-m", "shardwright.cli.main", "launch", str(file), "--start", *start]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as ours:
+        assert ours.stderr is not None
+        said = ours.stderr.readline()
+        assert "serves at http://127.0.0.1:" in said, said
+        members = {member.identity for member in session_members(ours.pid)} - {identity_of(ours.pid)}
+        assert len(members) >= 2
+        yield ours, members
+
+
+def identity_of(pid: int) -> Identity:
+    return next(member.identity for member in session_members(pid) if member.identity.pid == pid)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_start_serves_until_it_is_interrupted(
+    tmp_path: Path, start: tuple[str, ...], sent: signal.Signals, status: int
+) -> None:
+    with serving(deployment_file(tmp_path, "tp2/ep2"), start) as (ours, members):
+        assert ours.poll() is None
+        assert living(members) == members
+        ours.send_signal(sent)
+        assert ours.wait(30) == status
+        assert not living(members)
+
+
+def test_a_start_ends_with_its_engine(tmp_path: Path, start: tuple[str, ...]) -> None:
+    with serving(deployment_file(tmp_path, "tp2/ep2"), start) as (ours, members):
+        server = min(members)
+        os.kill(server.pid, signal.SIGKILL)
+        assert ours.wait(30) == 1
+        assert ours.stderr is not None
+        assert "copy0-node0 (node 0, ranks 0, 1) was killed by SIGKILL" in ours.stderr.read()
+        assert not living(members)
 
 
 def test_a_missing_engine_and_a_busy_port_are_the_environments(
