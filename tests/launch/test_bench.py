@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,20 @@ def test_a_closed_loop_is_the_clients_concurrency() -> None:
     assert (said["--result-dir"], said["--result-filename"]) == ("/x", "r.json")
     assert "--ignore-eos" in words
     assert not {"--request-rate", "--burstiness"} & set(words)
+
+
+@pytest.mark.parametrize(("tokens", "spread"), [(64, 0.1), (32, 0.1), (1000, 0.37), (7, 0.5), (123_457, 0.1)])
+def test_the_client_draws_the_lengths_of_the_load(tokens: int, spread: float) -> None:
+    """By the ends that vLLM 0.32.0 rounds to: benchmarks/datasets/utils.py:70-73."""
+    drawn = CLOSED.model_copy(update={"input_tokens": Lengths.around(tokens, spread)})
+    said = options(client_words(drawn, url="u", model="m", served="s", result=Path("r")))
+    nominal, ratio = int(said["--random-input-len"]), json.loads(said["--random-range-ratio"])
+    assert math.floor(nominal * (1 - ratio["input"])) == drawn.input_tokens.low
+    assert math.ceil(nominal * (1 + ratio["input"])) == drawn.input_tokens.high
+    assert (ratio["output"], nominal) == (0.0, tokens)
+    assert "--random-range-ratio" not in options(
+        client_words(CLOSED, url="u", model="m", served="s", result=Path())
+    )
 
 
 def test_an_open_loop_is_the_clients_rate() -> None:

@@ -104,7 +104,9 @@ def test_vllm_runs_the_plan(checkpoint: Path, tmp_path: Path, layout: str) -> No
     assert (row.row_id, row.engine_version) == (found.row_id, "0.32.0")
     assert row.tpot_s is not None
     assert row.tpot_s > 0
-    assert found.measured.output_tokens == 8 * 32
+    assert (
+        found.load.output_tokens.low * 8 <= found.measured.output_tokens <= found.load.output_tokens.high * 8
+    )
     assert vllm_processes() <= before
 
 

@@ -13,21 +13,44 @@ from shardwright.launch.needs import program_of
 from shardwright.launch.processes import end_sessions
 from shardwright.launch.start import EngineFailedError
 from shardwright.record import Record, validated
+from shardwright.serving.requests import Lengths
 from shardwright.serving.simulation import Load
 
 PERCENTILES = (50, 90, 99)
 
+EXACTLY = 1e-9
+"""Less than a token of any length: the client rounds its ends outwards."""
+
+
+def middle(lengths: Lengths) -> int:
+    """The tokens around which they are drawn."""
+    return (lengths.low + lengths.high) // 2
+
+
+def spread_of(lengths: Lengths) -> float:
+    """The share of them by which they are drawn to either side."""
+    return (lengths.high - middle(lengths)) / middle(lengths)
+
+
+def _ratios(load: Load) -> str | None:
+    sides = {"input": load.input_tokens, "output": load.output_tokens}
+    ratios = {side: max(0.0, spread_of(lengths) - EXACTLY) for side, lengths in sides.items()}
+    return json.dumps(ratios) if any(ratios.values()) else None
+
+
 FLAGS: tuple[tuple[str, Callable[[Load], object]], ...] = (
     ("--num-prompts", lambda load: load.num_requests),
-    ("--random-input-len", lambda load: load.input_tokens.high),
-    ("--random-output-len", lambda load: load.output_tokens.high),
+    ("--random-input-len", lambda load: middle(load.input_tokens)),
+    ("--random-output-len", lambda load: middle(load.output_tokens)),
+    ("--random-range-ratio", _ratios),
     ("--max-concurrency", lambda load: load.concurrency if load.kind == "closed" else None),
     ("--request-rate", lambda load: load.rate_per_s if load.kind == "open" else None),
     ("--burstiness", lambda load: load.burstiness if load.kind == "open" else None),
     ("--seed", lambda load: load.seed),
 )
 """What a load sets; None leaves a flag out. Source: vLLM 0.32.0, benchmarks/serve.py:1631-1719 (without a
-rate all requests are sent as --max-concurrency lets them), benchmarks/datasets/datasets.py:1886-1919."""
+rate all requests are sent as --max-concurrency lets them), benchmarks/datasets/datasets.py:1886-1919,
+benchmarks/datasets/utils.py:70-97 (lengths are drawn evenly around those that are stated)."""
 
 FIXED = (
     ("--backend", "openai"),
@@ -74,10 +97,9 @@ class Measured(Record):
 def client_words(load: Load, *, url: str, model: str, served: str, result: Path) -> list[str]:
     """The client's command. model: whose tokenizer makes the prompts; served: its name at the server.
 
-    The load is a closed or an open loop of exact lengths: the client draws others around the middle.
+    The load is a closed or an open loop.
     """
     assert load.kind != "static"
-    assert all(lengths.low == lengths.high for lengths in (load.input_tokens, load.output_tokens))
     words = ["vllm", "bench", "serve", "--base-url", url, "--model", model, "--served-model-name", served]
     for flag, value in FIXED:
         words += [flag, value]

@@ -16,7 +16,7 @@ from pathlib import Path
 from shardwright import __version__
 from shardwright.engine.engine import Engine
 from shardwright.errors import InputError
-from shardwright.launch.bench import Measured
+from shardwright.launch.bench import Measured, middle, spread_of
 from shardwright.layout.notation import parse_layout
 from shardwright.model.weights import num_parameters
 from shardwright.plan.file import write_text
@@ -67,6 +67,7 @@ def measured_row(
         "requests": str(found.completed),
         "burstiness": f"{load.burstiness:g}" if load.kind == "open" else "",
         "seed": str(load.seed),
+        "spread": f"{spread_of(load.input_tokens):.4g} {spread_of(load.output_tokens):.4g}",
         "duration_s": f"{found.duration_s:.3f}",
         "mean_input_tokens": f"{found.input_tokens / found.completed:.1f}",
         "mean_output_tokens": f"{found.output_tokens / found.completed:.1f}",
@@ -91,8 +92,8 @@ def measured_row(
         "engine_version": engine_version,
         "precision_weights": model.weight_dtype,
         "precision_kv": model.kv_dtype,
-        "isl": str(load.input_tokens.high),
-        "osl": str(load.output_tokens.high),
+        "isl": str(middle(load.input_tokens)),
+        "osl": str(middle(load.output_tokens)),
         "concurrency_or_batch": str(load.concurrency) if load.kind == "closed" else "",
         "request_rate": f"{load.rate_per_s:g}" if load.kind == "open" else "",
         "output_tok_s_total": f"{found.output_tokens_per_s:.6g}",
