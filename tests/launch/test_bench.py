@@ -14,7 +14,7 @@ import pytest
 from shardwright.calibrate.measured.row import Row, read_rows
 from shardwright.engine.catalog import find_engine
 from shardwright.errors import EnvironmentLacksError, InputError
-from shardwright.launch.bench import Measured, client_words, read_result, run_client
+from shardwright.launch.bench import Measured, client_words, read_result, run_client, without_proxy
 from shardwright.launch.compare import prediction
 from shardwright.launch.rows import COLUMNS, append_row, measured_row, settings_of
 from shardwright.launch.start import EngineFailedError
@@ -100,6 +100,12 @@ def test_the_client_runs_and_leaves_nothing(environment: dict[str, str]) -> None
     assert found.completed == 40
     assert words[0] == "vllm"
     assert not Path(options(words)["--result-dir"]).exists(), "it works in a folder that goes with it"
+
+
+def test_a_server_is_asked_by_no_proxy() -> None:
+    found = without_proxy({"http_proxy": "http://p:1", "no_proxy": "a.example"}, "http://127.0.0.1:80")
+    assert (found["no_proxy"], found["NO_PROXY"]) == ("a.example,127.0.0.1", "127.0.0.1")
+    assert found["http_proxy"] == "http://p:1"
 
 
 def test_a_run_with_a_failed_request_is_not_kept(environment: dict[str, str]) -> None:

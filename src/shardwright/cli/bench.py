@@ -35,7 +35,7 @@ CLIENTS = ("vllm",)
 @click.command("bench")
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--engine", help="vllm or vllm@0.32 (the plan's)")
-@click.option("--url", help="of a server that runs already: nothing is started, nor checked")
+@click.option("--url", help="of a server that runs already: it is not started, nor checked (see `inspect`)")
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="of the server that is started (the engine's own)"
 )
@@ -142,8 +142,6 @@ def _server(
 ) -> Iterator[tuple[str, tuple[str, ...], Check | None]]:
     """(address, the command that started it, its check): of one that runs, or of one that is started."""
     if url is not None:
-        if not url.startswith(("http://", "https://")):
-            raise InputError("--url", url, "an address such as http://127.0.0.1:8000")
         yield url.rstrip("/"), (), None
         return
     launch = launch_of(plan, engine, port=port)

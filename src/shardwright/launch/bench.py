@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from shardwright.errors import InputError
 from shardwright.launch.log import last_words
@@ -109,6 +110,14 @@ def client_words(load: Load, *, url: str, model: str, served: str, result: Path)
     return [*words, *SWITCHES, "--result-dir", str(result.parent), "--result-filename", result.name]
 
 
+def without_proxy(environment: Mapping[str, str], url: str) -> dict[str, str]:
+    """The environment, and that the server is asked by no proxy that it names: the client would take it for
+    this machine's servers, too."""
+    host = urlsplit(url).hostname or ""
+    names = {name: [environment.get(name, ""), host] for name in ("no_proxy", "NO_PROXY")}
+    return {**environment, **{name: ",".join(filter(None, hosts)) for name, hosts in names.items()}}
+
+
 def run_client(
     load: Load, *, url: str, model: str, served: str, environment: Mapping[str, str]
 ) -> tuple[Measured, list[str]]:
@@ -127,7 +136,7 @@ def run_client(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=dict(environment),
+                env=without_proxy(environment, url),
                 cwd=scratch,
                 start_new_session=True,
             )

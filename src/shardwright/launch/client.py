@@ -10,7 +10,9 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from shardwright.launch.start import EngineFailedError
+from shardwright.launch.inspect.served import model_cards, names_of
+from shardwright.launch.inspect.site import Site
+from shardwright.launch.start import EngineFailedError, direct
 from shardwright.record import Record
 
 SHOWN = 500
@@ -25,21 +27,22 @@ class Answer(Record):
     num_tokens: int
 
 
-def served_model(url: str, timeout_s: float = 10.0) -> str:
-    """The name under which the server serves its model. Raises EngineFailedError."""
-    try:
-        return str(_asked(f"{url}/v1/models", None, timeout_s)["data"][0]["id"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise EngineFailedError(f"{url} names no model at /v1/models") from error
+def served_model(url: str) -> str:
+    """The name under which the server serves its model.
+
+    Raises InputError for what is no such server, EnvironmentLacksError where none answers.
+    """
+    site = Site(url)
+    names = names_of(model_cards(site))
+    if not names:
+        raise site.wrong("/v1/models", "the name of a model")
+    return names[0]
 
 
-def version_of(url: str, timeout_s: float = 10.0) -> str:
+def version_of(url: str) -> str:
     """The engine's version, by vLLM's /version; "" where the server does not say."""
-    try:
-        found = _asked(f"{url}/version", None, timeout_s)
-        return str(found["version"])
-    except (EngineFailedError, KeyError, TypeError):
-        return ""
+    found = Site(url).document("/version")
+    return str(found.get("version", "")) if isinstance(found, dict) else ""
 
 
 def answer_to(
@@ -65,11 +68,10 @@ def answer_to(
         raise EngineFailedError(f"{url} answers a completion with what is none: {shown}") from error
 
 
-def _asked(url: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+def _asked(url: str, body: dict[str, Any], timeout_s: float) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        with direct().open(request, timeout=timeout_s) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         said = error.read(SHOWN).decode(errors="replace")

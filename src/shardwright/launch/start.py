@@ -138,9 +138,14 @@ def explaining(running: Sequence[Running]) -> Iterator[None]:
         raise
 
 
+def direct() -> urllib.request.OpenerDirector:
+    """Opens URLs of this machine's servers, whatever proxy the environment names."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def answers(url: str) -> bool:
     """Whether a server answers with 200."""
-    with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
+    with suppress(OSError, ValueError), direct().open(url, timeout=ANSWER_S) as answer:
         return bool(answer.status == 200)
     return False
 
