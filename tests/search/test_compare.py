@@ -74,6 +74,18 @@ def test_a_plan_is_itself(tmp_path: Path) -> None:
         assert all(row.overlap and row.before == row.after for row in found.figures)
 
 
+def test_profiles_of_ones_own_that_were_used_are_compared(tmp_path: Path) -> None:
+    """Two readings of one profile, each with what pricing left in it, and one of another serving profile."""
+    plan = planned("profile")
+    again = read_plan(write_plan(plan, tmp_path))
+    priced = plan_for(again.deployment, parse_layout(again.pools[0].layout), reason="")
+    assert fields_of(plan, priced) == set()
+    own = again.deployment.model_copy(update={"serving": FEW_ROWS})
+    assert fields_of(plan, plan_for(own, parse_layout(again.pools[0].layout), reason="")) == {
+        "serving profile"
+    }
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_changed_input_is_named_and_no_other(change: str) -> None:
     named = fields_of(planned(), planned(change))

@@ -22,7 +22,7 @@ from shardwright.search.comparison import (
     TargetChange,
     alike,
 )
-from shardwright.search.inputs import differing_inputs
+from shardwright.search.inputs import differing_inputs, plain
 from shardwright.search.search import NoLayoutError, plan_for, search
 
 PRICED = (
@@ -63,7 +63,7 @@ def compare(old: Plan, new: Plan) -> Comparison:
     before, after = _side(old), _side(new)
     repriced = _price(then, layout)
     old_layout_now = _price(now, layout) if changed else None
-    fields = [field for field in PRICED if getattr(then, field) != getattr(now, field)]
+    fields = [field for field in PRICED if plain(getattr(then, field)) != plain(getattr(now, field))]
     searched = changed and before.searched and after.searched
     return Comparison(
         tool_version=__version__,

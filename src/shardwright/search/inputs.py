@@ -35,13 +35,13 @@ def differing_inputs(old: Plan, new: Plan) -> tuple[Change, ...]:
     rows = [
         change
         for name in fields
-        for change in _differing(name, _plain(getattr(then, name)), _plain(getattr(now, name)))
+        for change in _differing(name, plain(getattr(then, name)), plain(getattr(now, name)))
     ]
     if old.engine_version != new.engine_version:
         rows.append(Change(field="engine version", before=old.engine_version, after=new.engine_version))
     for name, title in WHOLE.items():
         before, after = getattr(then, name), getattr(now, name)
-        if before != after:
+        if plain(before) != plain(after):
             rows.append(Change(field=title, before=_source(before), after=_source(after)))
         elif name == "profile" and old.profile != new.profile and then.cluster.device == now.cluster.device:
             # For another device another profile is shipped: that follows from the cluster.
@@ -51,7 +51,8 @@ def differing_inputs(old: Plan, new: Plan) -> tuple[Change, ...]:
     return tuple(rows)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As it is written to a file: a record that was used may hold arrays beside its fields."""
     return value.model_dump(mode="json") if isinstance(value, Record) else value
 
 
