@@ -56,4 +56,4 @@ trap - EXIT
 
 show validate "$out/rows.csv" --profile "$out/cpu.json"
 show calibrate --from "$out/rows.csv" --profile "$out/cpu.json" -o "$out/serving.json"
-show plan "$out/deployment.yaml" --serving "$out/serving.json" -o "$out/plan-measured"
+show plan "$out/deployment.yaml" --serving "$out/serving.json" --compare "$out/plan" -o "$out/plan-measured"
