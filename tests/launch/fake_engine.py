@@ -7,10 +7,13 @@ writes the result that its client would. What it does beside is in FAKE, words:
     silent     never becomes ready
     stubborn   ignores SIGTERM, and its worker too, which is in a session of its own
     refuse     answers completions with 500
+    shares     makes shared memory, and maps what FAKE_SHARED names, too
+    late       crashes after it has come up
     failed     the client's result has a failed request
 """
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 FAKE = os.environ.get("FAKE", "").split()
+KEPT: list[mmap.mmap] = []
 ANSWER = [11, 51, 78, 11, 201, 78, 88, 139]
 
 WORKER = """
@@ -82,9 +86,25 @@ def serve() -> None:
     threading.Thread(target=watch, args=(worker,), daemon=True).start()
     if "stubborn" not in FAKE:
         signal.signal(signal.SIGTERM, lambda *_: worker.kill())
+    if "shares" in FAKE:
+        KEPT.extend(share())
+    if "late" in FAKE:
+        time.sleep(1.0)
+        os._exit(4)
     if "silent" in FAKE:
         time.sleep(600)
     ThreadingHTTPServer((option("--host"), int(option("--port"))), Handler).serve_forever()
+
+
+def share() -> list[mmap.mmap]:
+    """Of its own, and of somebody else's."""
+    own = Path(f"/dev/shm/fake_engine_{os.getpid()}")
+    own.write_bytes(bytes(4096))
+    mapped = []
+    for path in (own, Path(os.environ["FAKE_SHARED"])):
+        with path.open("r+b") as file:
+            mapped.append(mmap.mmap(file.fileno(), 4096))
+    return mapped
 
 
 def watch(worker: "subprocess.Popen[bytes]") -> None:

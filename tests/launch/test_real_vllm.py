@@ -108,6 +108,7 @@ def test_vllm_runs_the_plan(checkpoint: Path, tmp_path: Path, layout: str) -> No
         found.load.output_tokens.low * 8 <= found.measured.output_tokens <= found.load.output_tokens.high * 8
     )
     assert vllm_processes() <= before
+    assert not list(Path("/dev/shm").glob("vllm_dist_*"))
 
 
 def vllm_processes() -> set[int]:
@@ -174,3 +175,4 @@ def test_a_crash_at_start_ends_with_the_engines_reason(
     )
     assert "ValueError: Available memory on node 0" in outcome.err
     assert vllm_processes() <= before
+    assert not list(Path("/dev/shm").glob("vllm_dist_*"))

@@ -167,6 +167,41 @@ def test_what_ignores_sigterm_and_left_the_session_is_ended(
     assert not left_of(members)
 
 
+def test_shared_memory_goes_with_those_who_made_it(tmp_path: Path, environment: dict[str, str]) -> None:
+    """And what lay there before, weights for all one knows, stays."""
+    before = Path(f"/dev/shm/test_start_{os.getpid()}")
+    before.write_bytes(bytes(4096))
+    time.sleep(0.05)
+    fake = {"FAKE": "shares", "FAKE_SHARED": str(before)}
+    try:
+        with started([process(free_port())], tmp_path, {**environment, **fake}) as running:
+            ready(running)
+            own = Path(f"/dev/shm/fake_engine_{running[0].leader.pid}")
+            assert own.exists()
+        assert not own.exists()
+        assert before.exists()
+    finally:
+        before.unlink()
+
+
+def test_shared_memory_goes_with_those_who_crashed(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "LOOK_S", 0.1)
+    before = Path(f"/dev/shm/test_start_{os.getpid()}")
+    before.write_bytes(bytes(4096))
+    fake = {"FAKE": "shares late", "FAKE_SHARED": str(before)}
+    try:
+        with (
+            pytest.raises(EngineFailedError, match="exit status 4"),
+            started([process(free_port())], tmp_path, {**environment, **fake}) as running,
+        ):
+            wait_ready(running, "/health", PATIENCE_S, quiet)
+        assert not Path(f"/dev/shm/fake_engine_{running[0].leader.pid}").exists()
+    finally:
+        before.unlink()
+
+
 def test_who_is_never_ready_is_given_up(tmp_path: Path, environment: dict[str, str]) -> None:
     with (
         pytest.raises(EngineFailedError, match=r"copy0-node0 is not ready after 1 s \(--patience\)"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,7 @@ def run_client(
     with tempfile.TemporaryDirectory() as scratch:
         result, log = Path(scratch) / "result.json", Path(scratch) / "client.log"
         words = client_words(load, url=url, model=model, served=served, result=result)
+        began_s = time.time()
         with log.open("wb") as output:
             client = subprocess.Popen(
                 [program, *words[1:]],
@@ -143,7 +145,7 @@ def run_client(
             try:
                 status = client.wait()
             finally:
-                end_sessions([client], GRACE_S)
+                end_sessions([client], GRACE_S, began_s)
         said = last_words(log.read_bytes().decode(errors="replace"))
         if status or not result.exists():
             raise EngineFailedError(

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 
+SHARED = Path("/dev/shm")
+
 POLL_S = 0.05
 
 ORPHANS_S = 3.0
@@ -50,18 +52,31 @@ def session_members(leader: int) -> list[Member]:
         found |= more
 
 
-def end_sessions(leaders: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> None:
-    """End the sessions of these processes: SIGTERM to the leaders, which end their own; where they have gone,
-    or after grace_s, SIGTERM to all that is left, and soon SIGKILL.
+def shared_memory(leader: int) -> set[Path]:
+    """The objects of shared memory (shm_overview(7)) that the processes of a session map."""
+    return {path for member in session_members(leader) for path in _mapped(member.identity.pid)}
 
-    Returns when nothing of them is left, also of processes that left their session. An interrupt cuts the
-    grace short.
+
+def end_sessions(
+    leaders: Sequence["subprocess.Popen[bytes]"],
+    grace_s: float,
+    since_s: float,
+    seen: Iterable[Path] = (),
+) -> None:
+    """End the sessions of these processes: SIGTERM to the leaders, which end their own; where they have gone,
+    or after grace_s, SIGTERM to all that is left, and soon SIGKILL. since_s: when they were started, by the
+    clock of the system. seen: shared memory of theirs that was seen while they ran.
+
+    Returns when nothing of them is left, also of processes that left their session, and of the shared memory
+    that they made: who is killed does not remove its own. An interrupt cuts the grace short.
     """
     known: set[Identity] = set()
+    shared = set(seen)
 
     def left() -> set[Identity]:
         for leader in leaders:
             known.update(member.identity for member in session_members(leader.pid))
+            shared.update(shared_memory(leader.pid))
         return living(known)
 
     own = {leader.pid for leader in leaders}
@@ -76,6 +91,7 @@ def end_sessions(leaders: Sequence["subprocess.Popen[bytes]"], grace_s: float) -
             time.sleep(POLL_S)
         for leader in leaders:
             leader.wait()
+        _remove(shared, since_s)
 
 
 def available_bytes() -> int | None:
@@ -95,6 +111,29 @@ def living(members: Iterable[Identity]) -> set[Identity]:
         for member in members
         if (now := _read(PROC / str(member.pid))) is not None and now.identity == member
     }
+
+
+def _mapped(pid: int) -> set[Path]:
+    """Files of SHARED itself that a process maps."""
+    try:
+        lines = (PROC / str(pid) / "maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    paths = (Path(line.split(maxsplit=5)[5]) for line in lines if f" {SHARED}/" in line)
+    return {path for path in paths if path.parent == SHARED}
+
+
+def _remove(shared: Iterable[Path], since_s: float) -> None:
+    """What was made since then, and nobody maps now: a file that lay there before is somebody's."""
+    made = set()
+    for path in shared:
+        with suppress(OSError):
+            if path.stat().st_ctime >= since_s:
+                made.add(path)
+    if made:
+        used = {path for entry in PROC.glob("[0-9]*") for path in _mapped(int(entry.name))}
+        for path in made - used:
+            path.unlink(missing_ok=True)
 
 
 def _wait(over: Callable[[], bool], seconds: float) -> None:

@@ -7,7 +7,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -15,13 +15,15 @@ from shardwright.errors import EnvironmentLacksError, InputError, ShardwrightErr
 from shardwright.launch.launch import Process
 from shardwright.launch.log import last_words, line_of_progress
 from shardwright.launch.needs import check_port, program_of
-from shardwright.launch.processes import end_sessions
+from shardwright.launch.processes import end_sessions, shared_memory
 from shardwright.launch.script import ANYWHERE
 
 Told = Callable[[str], None]
 """What goes on now, in a line."""
 
 POLL_S = 0.25
+LOOK_S = 1.0
+"""Between two looks at the memory that processes share: each reads all of their maps."""
 ANSWER_S = 2.0
 """How long a server may think about whether it is ready."""
 
@@ -43,12 +45,14 @@ class EngineFailedError(ShardwrightError):
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A process of a launch that was started. log: what it and its children print."""
+    """A process of a launch that was started. log: what it and its children print; shared: memory that they
+    were seen to share."""
 
     process: Process
     leader: "subprocess.Popen[bytes]"
     log: Path
     began_s: float
+    shared: set[Path] = field(default_factory=set)
 
     @property
     def url(self) -> str | None:
@@ -83,13 +87,15 @@ def started(
     for process in processes:
         check_port(process)
     found: list[Running] = []
+    began_s = time.time()
     with _interrupted_by(STOPPING):
         try:
             for process, program, around in zip(processes, programs, surroundings, strict=True):
                 found.append(_start(process, program, around, logs))
             yield tuple(found)
         finally:
-            end_sessions([running.leader for running in found], GRACE_S)
+            seen = {path for running in found for path in running.shared}
+            end_sessions([running.leader for running in found], GRACE_S, began_s, seen)
 
 
 def wait_ready(running: Sequence[Running], health: str, patience_s: float, told: Told) -> float:
@@ -99,7 +105,12 @@ def wait_ready(running: Sequence[Running], health: str, patience_s: float, told:
     """
     began = time.monotonic()
     waiting = [each for each in running if each.url is not None]
+    looked_s = began
     while waiting:
+        if time.monotonic() - looked_s > LOOK_S:  # those that crash leave it, and do not say what it was
+            looked_s = time.monotonic()
+            for each in running:
+                each.shared.update(shared_memory(each.leader.pid))
         check_alive(running)
         waiting = [each for each in waiting if not answers(f"{each.url}{health}")]
         passed = time.monotonic() - began
