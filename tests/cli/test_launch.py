@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.run import shardwright
 
@@ -48,6 +49,9 @@ def test_a_plan_for_any_engine_starts_with_ours_where_no_server_runs_it() -> Non
         ((QWEN, "--engine", "afd"), "deepseek_v2"),
         ((QWEN, "--engine", "afd", "--executor", "ray"), "--executor"),
         ((QWEN, "--host", "$(x)"), "--host"),
+        ((QWEN, "--pods", "pods.yaml"), "--engine kubernetes"),
+        ((QWEN, "--engine", "kubernetes", "--check"), "--check"),
+        ((QWEN, "--engine", "kubernetes", "--pods", "absent.yaml"), "readable file"),
         ((QWEN, "--engine", "sglang", "--executor", "ray"), "--executor"),
         (("absent.yaml",), "readable file"),
         ((QWEN, "-o", "/dev/null/x"), "can be written"),
@@ -72,3 +76,34 @@ def test_a_model_in_a_folder_is_found_from_any_other(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     launch = json.loads(shardwright("launch", "d.yaml", "--json").out)
     assert launch["processes"][0]["argv"][2] == str(tmp_path / "a model")
+
+
+def test_pods_are_manifests_of_the_plans_engine(tmp_path: Path) -> None:
+    options = tmp_path / "pods.yaml"
+    options.write_text("namespace: serving\ncache: host\n", encoding="utf-8")
+    folder = tmp_path / "out"
+    outcome = shardwright("launch", QWEN, "--engine", "kubernetes", "--pods", str(options), "-o", str(folder))
+    assert outcome.status == 0 and "kubectl apply -f kubernetes/" in outcome.out
+    assert "start-node" not in outcome.out
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
+    assert files == ["kubernetes/deployment.yaml", "kubernetes/service.yaml"]
+    deployment = yaml.safe_load((folder / "kubernetes" / "deployment.yaml").read_text(encoding="utf-8"))
+    assert deployment["metadata"]["namespace"] == "serving" and deployment["spec"]["replicas"] == 2
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("colour: red\n", "pods.yaml:1: pods.colour"),
+        ("namespace: serving\ncache: [tape]\n", "pods.yaml:2: pods.cache"),
+        ("- a\n", "pods"),
+        ("{", "pods"),
+    ],
+)
+def test_what_is_wrong_of_pods_is_named(tmp_path: Path, text: str, message: str) -> None:
+    options = tmp_path / "pods.yaml"
+    options.write_text(text, encoding="utf-8")
+    outcome = shardwright("launch", QWEN, "--engine", "kubernetes", "--pods", str(options))
+    assert outcome.status == 2 and message in outcome.err and outcome.err.count("\n") == 1

@@ -14,8 +14,11 @@ from shardwright.cli.plan import make_plan
 from shardwright.cli.starting import engine_environment, progress, running_here, starting_options
 from shardwright.engine.engine import Engine
 from shardwright.engine.start import Executor
+from shardwright.errors import InputError
 from shardwright.launch.engines import engine_named, priced_as
 from shardwright.launch.here import check_read_back, checked
+from shardwright.launch.kubernetes.options import KubernetesOptions
+from shardwright.launch.kubernetes.pods import KUBERNETES, in_pods, options_file
 from shardwright.launch.launch import LOOPBACK, Launch
 from shardwright.launch.make import launch_of
 from shardwright.launch.start import Running, Told, check_alive
@@ -36,7 +39,9 @@ WATCH_S = 1.0
 
 @click.command("launch")
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--engine", help="vllm, vllm@0.32, sglang, trtllm, afd or torchrun (the plan's)")
+@click.option(
+    "--engine", help="vllm, vllm@0.32, sglang, trtllm, afd, torchrun, or kubernetes: the plan's own in pods"
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="folder to write the files to")
 @click.option("--host", default=LOOPBACK, help=f"where the API listens ({LOOPBACK})")
 @click.option(
@@ -47,6 +52,9 @@ WATCH_S = 1.0
     type=click.Choice(["mp", "ray"]),
     default="mp",
     help="ranks of other nodes: a process a node (mp), or a Ray cluster that runs (vLLM alone)",
+)
+@click.option(
+    "--pods", type=click.Path(path_type=Path), help="beside --engine kubernetes: YAML file, how pods run"
 )
 @click.option("--start", is_flag=True, help="start it on this machine, and serve until interrupted")
 @click.option("--check", is_flag=True, help="start it, hold what it realised against PLAN, and stop it")
@@ -59,6 +67,7 @@ def command(
     host: str,
     port: int | None,
     executor: Executor,
+    pods: Path | None,
     start: bool,
     check: bool,
     engine_path: Path | None,
@@ -69,14 +78,21 @@ def command(
     """The commands and files that start PLAN (plan.json, its folder, a deployment file) on an engine.
 
     A layout or a schedule that the engine cannot run is refused, with the nearest that it can. The API
-    listens on this machine alone unless --host says otherwise.
+    listens on this machine alone unless --host says otherwise; in pods, where a Service reaches it.
 
     With --check the launch is started here, ranks, experts and memory are read back from the engine, a few
     requests are sent, and it is stopped: exit status 1 when it is not what PLAN says. With --start alone it
     serves until it is interrupted.
     """
-    made, runs_on = plan_at(plan, engine)
+    podded = engine == KUBERNETES
+    if pods is not None and not podded:
+        raise InputError("--pods", str(pods), f"nothing but beside --engine {KUBERNETES}")
+    if podded and (start or check):
+        raise InputError("--engine", engine, "an engine of this machine beside --start and --check")
+    made, runs_on = plan_at(plan, None if podded else engine)
     found = launch_of(made, runs_on, host=host, port=port, executor=executor)
+    if podded:
+        found = in_pods(found, made, runs_on, options_file(pods) if pods else KubernetesOptions())
     if output is not None:
         written = write_launch(found, made, output)
         click.echo(f"wrote {len(written)} files to {output}", err=True)

@@ -30,5 +30,5 @@ def engine_named(name: str) -> Engine:
     except InputError:
         engine = None
     if engine is None or engine.launcher is None:
-        raise InputError("--engine", name, f"an engine that can be started: {', '.join(names())}")
+        raise InputError("--engine", name, f"an engine that can be started: {', '.join(names())}; kubernetes")
     return engine

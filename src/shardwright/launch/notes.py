@@ -10,19 +10,32 @@ from shardwright.search.start import nodes_of, world_of
 
 
 def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
-    """Of the layout on this cluster, and of what the plan's figures are of."""
-    deployment, pool = plan.deployment, plan.pools[0]
-    layout, cluster = parse_layout(pool.layout), deployment.cluster
-    launcher, priced = engine.launcher, engine_of(deployment)
+    """What the plan says of its start on this engine, and of the nodes that it is started on."""
+    return (*notes_of_plan(plan, engine), *_notes_of_nodes(plan, engine, executor))
+
+
+def notes_of_plan(plan: Plan, engine: Engine) -> tuple[str, ...]:
+    """Obstacles, what its figures are of, and what the checkpoint must hold: wherever it is started."""
+    launcher, priced = engine.launcher, engine_of(plan.deployment)
     assert launcher is not None
-    world = world_of(engine, layout)
-    size, nodes = world.num_gpus, nodes_of(world, cluster)
     notes = [f"The plan found an obstacle: {obstacle.sentence}." for obstacle in plan.obstacles]
     if priced.id != engine.id:
         notes.append(
             f"The plan's figures are for {priced.title} {priced.version}, and are no prediction for "
             f"{engine.title} {engine.version}."
         )
+    weights = _weights(plan, launcher)
+    return (*notes, *((weights,) if weights else ()))
+
+
+def _notes_of_nodes(plan: Plan, engine: Engine, executor: Executor) -> list[str]:
+    deployment, pool = plan.deployment, plan.pools[0]
+    layout, cluster = parse_layout(pool.layout), deployment.cluster
+    launcher = engine.launcher
+    assert launcher is not None
+    world = world_of(engine, layout)
+    size, nodes = world.num_gpus, nodes_of(world, cluster)
+    notes = []
     if nodes > 1 and executor == "ray":
         notes.append(
             f"A Ray cluster must run on all {nodes} nodes of a copy; its one command goes to the first."
@@ -44,8 +57,7 @@ def notes_of(plan: Plan, engine: Engine, executor: Executor) -> tuple[str, ...]:
         )
     if layout.copies > 1 and launcher.copies_apart and launcher.health:
         notes.append(f"{layout.copies} servers: requests are to be spread over all of them.")
-    weights = _weights(plan, launcher)
-    return (*notes, *((weights,) if weights else ()))
+    return notes
 
 
 def _weights(plan: Plan, launcher: Launcher) -> str:

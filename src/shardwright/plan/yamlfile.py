@@ -11,23 +11,23 @@ MAX_BYTES = 1_000_000
 
 
 class YamlFile:
-    """The values of one file, and where each stands.
+    """The values of one file, and where each stands. holds: what its messages call it.
 
     Raises InputError when the file is missing, is no YAML, is no mapping, repeats a key or uses aliases.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, holds: str = "deployment") -> None:
+        self.path, self.holds = path, holds
         try:
             with path.open("rb") as stream:
                 raw = stream.read(MAX_BYTES + 1)
             text = raw.decode("utf-8")
         except OSError as error:
-            raise InputError("deployment", str(path), f"a readable file ({error.strerror})") from None
+            raise InputError(self.holds, str(path), f"a readable file ({error.strerror})") from None
         except UnicodeDecodeError:
-            raise InputError("deployment", str(path), "a text file in UTF-8") from None
+            raise InputError(self.holds, str(path), "a text file in UTF-8") from None
         if len(raw) > MAX_BYTES:
-            raise InputError("deployment", str(path), f"a file under {MAX_BYTES} bytes")
+            raise InputError(self.holds, str(path), f"a file under {MAX_BYTES} bytes")
         try:
             self._refuse_aliases(text)
             root = yaml.compose(text, Loader=yaml.CSafeLoader)
@@ -35,11 +35,11 @@ class YamlFile:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or "not YAML"
-            raise InputError("deployment", problem, "YAML or JSON", where=self._at(mark)) from None
+            raise InputError(self.holds, problem, "YAML or JSON", where=self._at(mark)) from None
         except (ValueError, RecursionError) as error:
-            raise InputError("deployment", str(error)[:80], "YAML or JSON", where=str(path)) from None
+            raise InputError(self.holds, str(error)[:80], "YAML or JSON", where=str(path)) from None
         if not isinstance(self.values, dict):
-            raise InputError("deployment", self.values, "a mapping of fields", where=str(path))
+            raise InputError(self.holds, self.values, "a mapping of fields", where=str(path))
         self._lines: dict[str, int] = {}
         self._index(root, "")
 
@@ -56,7 +56,7 @@ class YamlFile:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise InputError(
-                    "deployment",
+                    self.holds,
                     f"*{event.anchor}",
                     "values without aliases",
                     where=self._at(event.start_mark),

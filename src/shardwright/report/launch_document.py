@@ -3,6 +3,7 @@
 import shlex
 
 from shardwright.audit.placing import gpus_of
+from shardwright.launch.kubernetes.manifests import FOLDER
 from shardwright.launch.launch import Launch, Process
 from shardwright.report.document import Bullets, Code, Document, Heading, Item, Paragraph, columns, table
 
@@ -23,9 +24,7 @@ def launch_document(launch: Launch) -> Document:
             columns(("process", "name"), ("node", "number"), "GPUs of the node", "ranks", ("API", "name")),
             [_row(process) for process in launch.processes],
         ),
-        Heading("Commands"),
-        *(Code(f"# {process.name}\n{_line(process)}") for process in launch.processes[:MOST_COMMANDS]),
-        *_more(launch),
+        *_commands(launch),
         *((Heading("Files"), Bullets(tuple(_file(file.path) for file in launch.files)))),
         *((Heading("Before it is started"), Bullets(launch.notes)) if launch.notes else ()),
     )
@@ -42,12 +41,23 @@ def _line(process: Process) -> str:
     return " ".join((*settings, shlex.join(process.argv)))
 
 
+def _commands(launch: Launch) -> Document:
+    """What is typed on the nodes; pods are told by their manifests."""
+    if any(file.path.startswith(MANIFESTS) for file in launch.files):
+        return (Heading("Command"), Code(f"kubectl apply -f {MANIFESTS}"))
+    shown = (Code(f"# {process.name}\n{_line(process)}") for process in launch.processes[:MOST_COMMANDS])
+    return (Heading("Commands"), *shown, *_more(launch))
+
+
 def _more(launch: Launch) -> Document:
     left = len(launch.processes) - MOST_COMMANDS
     return (Paragraph(f"{left} more, in the files."),) if left > 0 else ()
 
 
+MANIFESTS = f"{FOLDER}/"
+
 FILES = (
+    (MANIFESTS, "applied with the others of its folder"),
     ("start-", "starts the processes of its node, and stops them together"),
     ("ready-", "waits until the servers of its node answer"),
 )

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from shardwright.engine.start import CHECKPOINT
 from shardwright.launch.kubernetes.options import KubernetesOptions
-from shardwright.launch.kubernetes.places import CHECKPOINT
 from shardwright.launch.kubernetes.times import Times
 from shardwright.launch.launch import Launch
 from shardwright.plan.plan import Plan

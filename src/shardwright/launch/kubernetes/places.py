@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from shardwright.engine.start import CHECKPOINT, HEAD_ADDRESS
 from shardwright.errors import InputError
 from shardwright.launch.kubernetes.options import KubernetesOptions
 from shardwright.launch.kubernetes.text import literal
@@ -81,9 +82,6 @@ VARIABLES = (
     VariableRow(name="GLOO_SOCKET_IFNAME", says="interface", source="torch 2.13.0, distributed"),
 )
 
-
-HEAD_ADDRESS, CHECKPOINT = "HEAD_NODE_ADDRESS", "CHECKPOINT_FOLDER"
-"""Words of a launch for what no plan knows; nothing else in it holds them."""
 
 PROGRAMS = {"python": "python3"}
 """What images call a program (kubernetes-sigs/lws, docs/examples/sglang: python3)."""
