@@ -85,12 +85,65 @@ def test_pods_are_manifests_of_the_plans_engine(tmp_path: Path) -> None:
     outcome = shardwright("launch", QWEN, "--engine", "kubernetes", "--pods", str(options), "-o", str(folder))
     assert outcome.status == 0 and "kubectl apply -f kubernetes/" in outcome.out
     assert "start-node" not in outcome.out
+    assert "copy1-node0                4  0-3" in outcome.out and "127.0.0.1" not in outcome.out
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
     assert files == ["kubernetes/deployment.yaml", "kubernetes/service.yaml"]
     deployment = yaml.safe_load((folder / "kubernetes" / "deployment.yaml").read_text(encoding="utf-8"))
     assert deployment["metadata"]["namespace"] == "serving" and deployment["spec"]["replicas"] == 2
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "left"),
+    [
+        (("--engine", "vllm"), ("--engine", "kubernetes"), "ready-node0.sh, start-node0.sh"),
+        (
+            ("--engine", "kubernetes"),
+            ("--engine", "vllm"),
+            "kubernetes/claim.yaml, kubernetes/deployment.yaml",
+        ),
+    ],
+)
+def test_a_folder_holds_one_launch(
+    first: tuple[str, ...], then: tuple[str, ...], left: str, tmp_path: Path
+) -> None:
+    """Files of an older one would be started, or applied, beside those of the new one."""
+    assert shardwright("launch", QWEN, *first, "-o", str(tmp_path)).status == 0
+    assert shardwright("launch", QWEN, *first, "-o", str(tmp_path)).status == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    outcome = shardwright("launch", QWEN, *then, "-o", str(tmp_path))
+    assert outcome.status == 2 and f"a folder without files of another launch: {left}" in outcome.err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_every_manifest_of_an_older_launch_is_known(tmp_path: Path) -> None:
+    kinds = Path(__file__).parents[1] / "launch" / "kubernetes" / "golden"
+    names = {path.name for path in kinds.rglob("*.yaml")}
+    assert len(names) >= 7
+    for name in names:
+        folder = tmp_path / name / "kubernetes"
+        folder.mkdir(parents=True)
+        (folder / name).write_text("")
+        own = ("--engine", "vllm", "-o", str(folder.parent))
+        assert f"kubernetes/{name}" in shardwright("launch", QWEN, *own).err
+
+
+@pytest.mark.parametrize("verb", ["launch", "plan", "bench", "audit", "simulate"])
+def test_a_name_that_is_too_long_is_one_message(verb: str) -> None:
+    outcome = shardwright(verb, "a" * 5000)
+    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert "File name too long" in outcome.err and len(outcome.err) < 300
+
+
+def test_a_plan_without_a_layout_is_none(tmp_path: Path) -> None:
+    assert shardwright("plan", QWEN, "-o", str(tmp_path)).status == 0
+    file = tmp_path / "plan.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "pools": []}))
+    for words in (("launch", str(file)), ("bench", str(file)), ("plan", QWEN, "--compare", str(file))):
+        outcome = shardwright(*words)
+        assert outcome.status == 2 and "plan.pools" in outcome.err and outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

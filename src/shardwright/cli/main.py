@@ -9,7 +9,7 @@ import sys
 import click
 
 from shardwright import __version__
-from shardwright.errors import ShardwrightError
+from shardwright.errors import EnvironmentLacksError, InputError, ShardwrightError
 
 VERBS = {
     "plan": "the best split of a model over a cluster, with its reasons",
@@ -30,6 +30,9 @@ VERBS = {
 GARBAGE_OBJECTS = 100_000
 """New objects between two searches for garbage. By default they are 700, and a tenth of a plan's CPU time
 goes into modules and records that live to its end."""
+
+SHOWN = 120
+"""Characters of a file's name in a message."""
 
 
 class Verbs(click.Group):
@@ -77,6 +80,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        # What the system refuses before anyone could ask what it holds: a name too long, a full disk.
+        name = str(error.filename or "this machine")
+        click.echo(f"shardwright: {name[:SHOWN]}{'...' * (len(name) > SHOWN)}: {error.strerror}", err=True)
+        sys.exit(EnvironmentLacksError.exit_code if error.filename is None else InputError.exit_code)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from shardwright.dag.schedule import Schedule, Steady
 from shardwright.engine.engine import Breach
 from shardwright.plan.deployment import Deployment
@@ -121,7 +123,7 @@ class Plan(Record):
     """Whose measurements the figures rest on, and how far they are from the device."""
     deployment: Deployment
     engine_version: str
-    pools: tuple[Pool, ...]
+    pools: tuple[Pool, ...] = Field(min_length=1)
     targets: tuple[TargetCheck, ...]
     obstacles: tuple[Breach, ...] = ()
     """What keeps the layout from running at all; a searched one has none."""

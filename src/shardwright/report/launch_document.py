@@ -20,20 +20,38 @@ def launch_document(launch: Launch) -> Document:
         Heading(f"{launch.name} on {launch.engine} {launch.version}", level=1),
         Paragraph(f"{launch.layout}: {launch.num_gpus} GPUs of {nodes}, {copies}{spans}."),
         Heading("Processes"),
-        *table(
-            columns(("process", "name"), ("node", "number"), "GPUs of the node", "ranks", ("API", "name")),
-            [_row(process) for process in launch.processes],
-        ),
+        *_processes(launch),
         *_commands(launch),
         *((Heading("Files"), Bullets(tuple(_file(file.path) for file in launch.files)))),
         *((Heading("Before it is started"), Bullets(launch.notes)) if launch.notes else ()),
     )
 
 
+def _processes(launch: Launch) -> Document:
+    """Where each stands. A pod stands where Kubernetes puts it, and has an address of its own."""
+    if _in_pods(launch):
+        heads = columns(("process", "name"), ("GPUs of its pod", "number"), "ranks")
+        return table(
+            heads, [(each.name, str(len(each.gpus)), _numbers(each.ranks)) for each in launch.processes]
+        )
+    return table(
+        columns(("process", "name"), ("node", "number"), "GPUs of the node", "ranks", ("API", "name")),
+        [_row(process) for process in launch.processes],
+    )
+
+
 def _row(process: Process) -> tuple[str, ...]:
     api = f"{process.host}:{process.port}" if process.port is not None else ""
-    gpus, ranks = (gpus_of(some).partition(" ")[2] for some in (process.gpus, process.ranks))
-    return (process.name, str(process.node), gpus or "by Ray", ranks, api)
+    gpus = _numbers(process.gpus) or "by Ray"
+    return (process.name, str(process.node), gpus, _numbers(process.ranks), api)
+
+
+def _numbers(some: tuple[int, ...]) -> str:
+    return gpus_of(some).partition(" ")[2]
+
+
+def _in_pods(launch: Launch) -> bool:
+    return any(file.path.startswith(MANIFESTS) for file in launch.files)
 
 
 def _line(process: Process) -> str:
@@ -43,7 +61,7 @@ def _line(process: Process) -> str:
 
 def _commands(launch: Launch) -> Document:
     """What is typed on the nodes; pods are told by their manifests."""
-    if any(file.path.startswith(MANIFESTS) for file in launch.files):
+    if _in_pods(launch):
         return (Heading("Command"), Code(f"kubectl apply -f {MANIFESTS}"))
     shown = (Code(f"# {process.name}\n{_line(process)}") for process in launch.processes[:MOST_COMMANDS])
     return (Heading("Commands"), *shown, *_more(launch))
