@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
@@ -223,6 +224,64 @@ def test_a_server_that_runs_is_measured_beside_its_prediction(
     drawn = shardwright("bench", str(file), *options)
     assert "predicted / measured" in " ".join(drawn.out.split())
     assert "H100-SXM-80GB by the plan" in (read_rows(rows)[0].notes)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_client_ends_with_its_bench(
+    tmp_path: Path,
+    engine_path: Path,
+    server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: signal.Signals,
+    status: int,
+) -> None:
+    noted = tmp_path / "client"
+    monkeypatch.setenv("FAKE", "lasting")
+    monkeypatch.setenv("FAKE_CLIENT", str(noted))
+    words = [
+        "bench",
+        str(deployment_file(tmp_path, "tp2/ep2")),
+        "--url",
+        server,
+        "--engine-path",
+        engine_path,
+    ]
+    with subprocess.Popen([sys.executable, "-m", "shardwright.cli.main", *words]) as ours:
+        deadline = time.monotonic() + 60
+        while not (noted.exists() and noted.read_text().endswith("\n")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        client, worker = map(identity_of, map(int, noted.read_text().split()))
+        assert living([client, worker]) == {client, worker}
+        ours.send_signal(sent)
+        assert ours.wait(30) == status
+    assert not living([client, worker])
+    assert not (tmp_path / "measured.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--rows", "file/rows.csv"), "--rows: 'file/rows.csv' is not allowed; expected a place that can be"),
+        (
+            ("--rows", "folder"),
+            "--rows: 'folder' is not allowed; expected a place that can be written (Is a d",
+        ),
+        (("--rows", "file"), "expected a new file, or one whose columns are those that bench writes"),
+        (("-o", "folder"), "--output: 'folder' is not allowed"),
+    ],
+)
+def test_what_cannot_be_kept_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], words: str
+) -> None:
+    """Nobody is asked: no server stands there."""
+    file = deployment_file(tmp_path, "tp2/ep2")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a,b\n1,2\n")
+    (tmp_path / "folder").mkdir()
+    outcome = shardwright("bench", str(file), "--url", f"http://127.0.0.1:{free_port()}", *options)
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert words in outcome.err
+    assert (tmp_path / "file").read_text() == "a,b\n1,2\n"
 
 
 def test_a_server_that_is_not_there_is_one_message(tmp_path: Path, engine_path: Path) -> None:

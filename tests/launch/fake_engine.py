@@ -10,6 +10,7 @@ writes the result that its client would. What it does beside is in FAKE, words:
     shares     makes shared memory, and maps what FAKE_SHARED names, too
     late       crashes after it has come up
     failed     the client's result has a failed request
+    lasting    the client does not end; the file that FAKE_CLIENT names has its pid, and its worker's
 """
 
 import json
@@ -114,6 +115,10 @@ def watch(worker: "subprocess.Popen[bytes]") -> None:
 
 
 def bench() -> None:
+    if "lasting" in FAKE:
+        worker = subprocess.Popen([sys.executable, "-c", WORKER])
+        Path(os.environ["FAKE_CLIENT"]).write_text(f"{os.getpid()} {worker.pid}\n")
+        time.sleep(600)
     requests, tokens = int(option("--num-prompts")), int(option("--random-output-len"))
     failed = int("failed" in FAKE)
     found: dict[str, Any] = {

@@ -12,7 +12,7 @@ import click
 from shardwright.cli.compiled import say_if_slow
 from shardwright.cli.launch import plan_at
 from shardwright.cli.load import SEEDS, load_of, load_options
-from shardwright.cli.output import print_result, write_result
+from shardwright.cli.output import check_writable, print_result, write_result
 from shardwright.cli.starting import engine_environment, progress, running_here, starting_options
 from shardwright.engine.engine import Engine
 from shardwright.errors import InputError
@@ -22,7 +22,7 @@ from shardwright.launch.client import served_model, version_of
 from shardwright.launch.compare import Bench, prediction
 from shardwright.launch.here import checked
 from shardwright.launch.make import launch_of
-from shardwright.launch.rows import append_row, measured_row, settings_of
+from shardwright.launch.rows import append_row, check_rows, measured_row, settings_of
 from shardwright.launch.start import Told, explaining
 from shardwright.plan.plan import Plan
 from shardwright.report.terminal import print_bench
@@ -81,6 +81,10 @@ def command(
     load = load_of(made.deployment, seed=random.randrange(SEEDS) if seed is None else seed, **how)
     environment = engine_environment(engine_path)
     kept = rows or (plan if plan.is_dir() else plan.parent) / ROWS_FILE
+    check_writable("--rows", kept)
+    check_rows(kept)
+    if output is not None:
+        check_writable("--output", output)
     say_if_slow()
     predicted, unpredicted = prediction(made, load)
     with progress() as told, _server(made, named, url, told, environment, port, patience, logs) as server:

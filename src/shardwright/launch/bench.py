@@ -13,7 +13,7 @@ from shardwright.errors import InputError
 from shardwright.launch.log import last_words
 from shardwright.launch.needs import program_of
 from shardwright.launch.processes import end_sessions
-from shardwright.launch.start import EngineFailedError
+from shardwright.launch.start import STOPPING, EngineFailedError, interrupted_by
 from shardwright.record import Record, validated
 from shardwright.serving.requests import Lengths
 from shardwright.serving.simulation import Load
@@ -132,7 +132,7 @@ def run_client(
         result, log = Path(scratch) / "result.json", Path(scratch) / "client.log"
         words = client_words(load, url=url, model=model, served=served, result=result)
         began_s = time.time()
-        with log.open("wb") as output:
+        with interrupted_by(STOPPING), log.open("wb") as output:
             client = subprocess.Popen(
                 [program, *words[1:]],
                 stdin=subprocess.DEVNULL,

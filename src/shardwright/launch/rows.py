@@ -125,6 +125,11 @@ def settings_of(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
+def check_rows(file: Path) -> None:
+    """Raises InputError for a file that is there and that no row can be added to."""
+    _before(file)
+
+
 def append_row(file: Path, cells: Cells) -> Path:
     """Add a row at the end of the file, which is made where there is none.
 

@@ -88,7 +88,7 @@ def started(
         check_port(process)
     found: list[Running] = []
     began_s = time.time()
-    with _interrupted_by(STOPPING):
+    with interrupted_by(STOPPING):
         try:
             for process, program, around in zip(processes, programs, surroundings, strict=True):
                 found.append(_start(process, program, around, logs))
@@ -200,7 +200,7 @@ def _ranks(ranks: Sequence[int]) -> str:
 
 
 @contextmanager
-def _interrupted_by(signals: Sequence[signal.Signals]) -> Iterator[None]:
+def interrupted_by(signals: Sequence[signal.Signals]) -> Iterator[None]:
     """Within, these signals end this process as an exception does: what was begun is ended.
 
     Only the main thread hears signals.
