@@ -298,6 +298,7 @@ def test_a_server_that_is_not_there_is_one_message(tmp_path: Path, engine_path: 
         (("--engine", "sglang"), "--engine: 'sglang' is not allowed"),
         (("--rate", "1", "--concurrency", "2"), "nothing beside"),
         (("--burstiness", "2"), "nothing but beside --rate"),
+        (("--engine", "vllm", "--output-tokens", "300"), "together at most max_model_len 256"),
         (("--url", "file:///etc"), "url: 'file:///etc' is not allowed"),
     ],
 )

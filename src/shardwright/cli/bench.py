@@ -26,6 +26,7 @@ from shardwright.launch.rows import append_row, check_rows, measured_row, settin
 from shardwright.launch.start import Told, explaining
 from shardwright.plan.plan import Plan
 from shardwright.report.terminal import print_bench
+from shardwright.serving.simulation import Load
 
 ROWS_FILE = "measured.csv"
 CLIENTS = ("vllm",)
@@ -79,6 +80,8 @@ def command(
             "--engine", named.id, f"an engine with a client of its own here: {', '.join(CLIENTS)}"
         )
     load = load_of(made.deployment, seed=random.randrange(SEEDS) if seed is None else seed, **how)
+    if url is None:
+        _check_served(load, made)
     environment = engine_environment(engine_path)
     kept = rows or (plan if plan.is_dir() else plan.parent) / ROWS_FILE
     check_writable("--rows", kept)
@@ -131,6 +134,16 @@ def command(
         write_result(bench, output)
     print_result(bench, print_bench, as_json=as_json)
     return 0
+
+
+def _check_served(load: Load, plan: Plan) -> None:
+    """Raise InputError for requests that the server of this plan refuses: before it is started."""
+    longest = load.input_tokens.high + load.output_tokens.high
+    limit = plan.deployment.workload.max_model_len
+    if longest > limit:
+        raise InputError(
+            "--input-tokens, --output-tokens", longest, f"together at most max_model_len {limit}"
+        )
 
 
 @contextmanager
