@@ -15,6 +15,7 @@ from shardwright.cli.launch import plan_in
 from shardwright.launch.engines import engine_named
 from shardwright.launch.launch import Launch
 from shardwright.launch.make import launch_of
+from tests.launch.test_flags import rows
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -56,6 +57,16 @@ def test_launch_is_the_golden_one(case: str) -> None:
 
 def test_every_golden_has_its_case() -> None:
     assert {file.stem for file in GOLDEN.iterdir()} == set(CASES)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_no_golden_has_a_flag_that_its_version_deprecates(engine: str) -> None:
+    """Scripts and manifests, as they lie on disk."""
+    folders = (GOLDEN.glob(f"{engine}*.txt"), GOLDEN.parent.glob(f"kubernetes/golden/{engine}*/*.yaml"))
+    texts = [file.read_text(encoding="utf-8") for folder in folders for file in folder]
+    flags = {flag for text in texts for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]+", text)}
+    assert len(texts) >= 3 and len(flags) >= 6
+    assert not flags & set(rows()[engine]["deprecated"].split())
 
 
 def test_what_the_manual_shows_is_in_the_goldens() -> None:

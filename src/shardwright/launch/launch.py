@@ -57,3 +57,8 @@ class Launch(Record):
     files: tuple[LaunchFile, ...]
     health: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def runs_on(self) -> str:
+        """'vllm 0.32.0': an id of a version has a version of its own behind an @."""
+        return f"{self.engine.partition('@')[0]} {self.version}"

@@ -104,7 +104,7 @@ def scripts(launch: Launch, launcher: Launcher) -> tuple[LaunchFile, ...]:
 
 
 def _start(launch: Launch, launcher: Launcher, node: int, own: list[Process]) -> str:
-    title = f"Node {node} of {launch.num_nodes}: {launch.layout} on {launch.engine} {launch.version}"
+    title = f"Node {node} of {launch.num_nodes}: {launch.layout} on {launch.runs_on}"
     paths = {PLAN_FILE, *(file.path for file in launch.files)}
     parts = [HEAD % title]
     if any(word in paths for process in own for word in process.argv):
@@ -130,7 +130,7 @@ def _mpi(launch: Launch, replica: int, own: list[Process]) -> str:
         "ranks": sum(len(process.ranks) for process in own),
         "here": len(own[0].ranks),
     }
-    head = HEAD % f"Copy {replica} on {nodes}: {launch.layout} on {launch.engine} {launch.version}"
+    head = HEAD % f"Copy {replica} on {nodes}: {launch.layout} on {launch.runs_on}"
     paths = {file.path for file in launch.files}
     here = HERE if any(word in paths for word in own[0].argv) else ""
     return "".join((head, here, NETWORK, MPI % counts, f'exec "${{run[@]}}" {_words(own[0], paths)}\n'))

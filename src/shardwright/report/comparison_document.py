@@ -57,13 +57,17 @@ def _why(found: Comparison) -> Iterator[str | Item]:
         new = {row.name: row.after.value for row in found.figures}
         yield Item("The old layout now", _fares(before.layout, found.old_layout_now, new))
         yield Item("Why another", found.verdict)
-    yield Item("Inputs", f"{counted(len(found.inputs), 'row')} differ" if found.inputs else "none differs")
+    yield Item("Inputs", _differing(len(found.inputs)))
     if found.price_changed:
         old = {row.name: row.before.value for row in found.figures}
         said = _fares(before.layout, found.repriced, old, against="as it was planned")
         yield Item("The program", f"prices the old plan differently today: {said}")
     if found.old_inputs_winner is not None:
         yield Item("Under the old inputs", f"the search takes {found.old_inputs_winner} today")
+
+
+def _differing(rows: int) -> str:
+    return f"{counted(rows, 'row')} differ{'s' * (rows == 1)}" if rows else "none differs"
 
 
 def _fares(

@@ -17,7 +17,7 @@ def launch_document(launch: Launch) -> Document:
     nodes = f"{launch.num_nodes} nodes" if launch.num_nodes > 1 else "one node"
     spans = f", each over {launch.nodes_per_copy} nodes" if launch.nodes_per_copy > 1 else ""
     return (
-        Heading(f"{launch.name} on {launch.engine} {launch.version}", level=1),
+        Heading(f"{launch.name} on {launch.runs_on}", level=1),
         Paragraph(f"{launch.layout}: {launch.num_gpus} GPUs of {nodes}, {copies}{spans}."),
         Heading("Processes"),
         *_processes(launch),
