@@ -68,10 +68,10 @@ def test_what_cannot_run_in_pods_is_refused(case: str) -> None:
 
 
 def test_our_runtime_and_other_vendors_need_what_is_not_known() -> None:
-    with pytest.raises(InputError, match=r"kubernetes\.image"):
+    with pytest.raises(InputError, match=r"pods\.image"):
         kubernetes_files(make_launch("torchrun"), small_plan(), KubernetesOptions())
     options = KubernetesOptions(image="mine:1")
-    with pytest.raises(InputError, match=r"kubernetes\.gpu_resource"):
+    with pytest.raises(InputError, match=r"pods\.gpu_resource"):
         kubernetes_files(make_launch("vllm"), small_plan("Huawei"), options)
     stated = options.model_copy(update={"gpu_resource": "huawei.com/Ascend910"})
     assert kubernetes_files(make_launch("vllm"), small_plan("Huawei"), stated).files
@@ -98,8 +98,8 @@ def test_our_runtime_and_other_vendors_need_what_is_not_known() -> None:
     ],
 )
 def test_options_that_a_cluster_would_refuse_are_refused_here(field: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"kubernetes.{field}"):
-        validated(KubernetesOptions, {field: value}, field="kubernetes")
+    with pytest.raises(InputError, match=f"pods.{field}"):
+        validated(KubernetesOptions, {field: value}, field="pods")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_options_that_a_cluster_would_refuse_are_refused_here(field: str, value:
     ],
 )
 def test_options_without_effect_are_refused(options: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="kubernetes"):
+    with pytest.raises(InputError, match=r"pods\."):
         kubernetes_files(make_launch("vllm"), small_plan(), KubernetesOptions.model_validate(options))
 
 

@@ -61,5 +61,7 @@ def image_for(engine: str, version: str, vendor: str, stated: str | None) -> str
             parts = version.split(".")
             return row.image.format(version=".".join([*parts, "0"]) if len(parts) == 2 else version)
     raise InputError(
-        "kubernetes.image", None, f"an image with {engine} {version} for {vendor} GPUs: none is known for it"
+        "pods.image",
+        None,
+        f"an image with {engine} {version} for {vendor} GPUs, in --pods FILE: none is known",
     )

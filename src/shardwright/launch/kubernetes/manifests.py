@@ -81,12 +81,12 @@ def kubernetes_files(launch: Launch, plan: Plan, options: KubernetesOptions) -> 
 def _check(launch: Launch, options: KubernetesOptions) -> None:
     """Raise InputError for an option that would do nothing."""
     if options.cache != "claim" and (options.claim or options.storage_class):
-        raise InputError("kubernetes.cache", options.cache, "claim, which the volume claim stated is for")
+        raise InputError("pods.cache", options.cache, "claim, which the volume claim stated is for")
     if options.claim and options.storage_class:
-        raise InputError("kubernetes.storage_class", options.storage_class, "none for a claim that exists")
+        raise InputError("pods.storage_class", options.storage_class, "none for a claim that exists")
     if options.exclusive_topology and launch.nodes_per_copy == 1:
         allowed = "none where a copy stands on one node"
-        raise InputError("kubernetes.exclusive_topology", options.exclusive_topology, allowed)
+        raise InputError("pods.exclusive_topology", options.exclusive_topology, allowed)
 
 
 def _context(

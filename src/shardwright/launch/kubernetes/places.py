@@ -132,7 +132,7 @@ def arguments(
 
 
 def _known(text: str, place: Place, options: KubernetesOptions) -> str:
-    folder = literal(options.checkpoint or options.cache_path, "kubernetes.checkpoint")
+    folder = literal(options.checkpoint or options.cache_path, "pods.checkpoint")
     return text.replace(HEAD_ADDRESS, place.leader).replace(CHECKPOINT, folder)
 
 

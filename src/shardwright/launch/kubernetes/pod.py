@@ -51,7 +51,7 @@ def gpu_resource(vendor: str, options: KubernetesOptions) -> str:
     resource = options.gpu_resource or GPU_RESOURCES.get(vendor)
     if resource is None:
         allowed = f"the resource that its device plugin calls a GPU of {vendor}, as nvidia.com/gpu"
-        raise InputError("kubernetes.gpu_resource", None, allowed)
+        raise InputError("pods.gpu_resource", None, allowed)
     return resource
 
 
@@ -116,7 +116,7 @@ def _env(process: Process, context: PodContext, options: KubernetesOptions) -> l
     stated = {entry["name"] for entry in entries}
     if "HF_HOME" not in stated:
         # huggingface_hub keeps models below it (its docs, package_reference/environment_variables).
-        entries.append({"name": "HF_HOME", "value": literal(options.cache_path, "kubernetes.cache_path")})
+        entries.append({"name": "HF_HOME", "value": literal(options.cache_path, "pods.cache_path")})
     if options.token_secret is not None and "HF_TOKEN" not in stated:
         key = {"name": options.token_secret, "key": options.token_key}
         entries.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": key}})
