@@ -51,6 +51,7 @@ def test_a_plan_for_any_engine_starts_with_ours_where_no_server_runs_it() -> Non
         ((QWEN, "--host", "$(x)"), "--host"),
         ((QWEN, "--pods", "pods.yaml"), "--engine kubernetes"),
         ((QWEN, "--engine", "kubernetes", "--check"), "--check"),
+        ((QWEN, "--engine", "kubernetes", "--host", "10.0.0.1"), "--pods FILE"),
         ((QWEN, "--engine", "kubernetes", "--pods", "absent.yaml"), "readable file"),
         ((QWEN, "--engine", "sglang", "--executor", "ray"), "--executor"),
         (("absent.yaml",), "readable file"),

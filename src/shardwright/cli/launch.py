@@ -87,6 +87,10 @@ def command(
     podded = engine == KUBERNETES
     if pods is not None and not podded:
         raise InputError("--pods", str(pods), f"nothing but beside --engine {KUBERNETES}")
+    if podded and host != LOOPBACK:
+        raise InputError(
+            "--host", host, f"nothing beside --engine {KUBERNETES}: `host` in --pods FILE says it"
+        )
     if podded and (start or check):
         raise InputError("--engine", engine, "an engine of this machine beside --start and --check")
     made, runs_on = plan_at(plan, None if podded else engine)
