@@ -43,7 +43,7 @@ printf '\n$ shardwright launch %s --start &\n\n' "$out/plan"
 "$bin/shardwright" launch "$out/plan" --start --port "$port" &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" || :' EXIT
-until curl --silent --fail --output /dev/null "http://127.0.0.1:$port/health"; do
+until curl --silent --fail --output /dev/null --noproxy '*' "http://127.0.0.1:$port/health"; do
     kill -0 "$server"
     sleep 1
 done

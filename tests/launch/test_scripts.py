@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from shardwright.launch.engines import engine_named
 from shardwright.launch.launch import Launch
 from shardwright.launch.make import launch_of
 from shardwright.launch.write import write_launch
+from tests.launch.inspect.replay import serving
 from tests.launch.plans import cluster_of, model_named, plan_of
 
 RECORDS = """#!/bin/sh
@@ -210,7 +212,36 @@ def test_all_stop_when_one_ends_and_its_status_is_told(tmp_path: Path) -> None:
     assert_gone(tmp_path)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("until", "seconds", "status"), [(2, "30", 0), (10**9, "3", 1)], ids=["comes up", "never does"]
+)
+def test_a_node_is_ready_when_its_servers_answer(
+    until: int, seconds: str, status: int, tmp_path: Path
+) -> None:
+    """503 until then; of a proxy that the node names, where nobody listens, nothing is asked."""
+    asked: list[float] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(time.monotonic())
+        handler.send_response(503 if len(asked) < until else 200)
+        handler.end_headers()
+
+    with serving({"health": answer}) as url:
+        port = int(url.rpartition(":")[2])
+        plan = plan_of("Qwen3-30B-A3B", "dp8/ep8")
+        launch = launch_of(plan, engine_named("vllm"), host="0.0.0.0", port=port)
+        write_launch(launch, plan, tmp_path / "launch")
+        proxy = dict.fromkeys(("http_proxy", "all_proxy"), "http://127.0.0.1:9")
+        path = "/usr/local/bin:/usr/bin:/bin"
+        ended = run(tmp_path, "ready-node0.sh", {"PATH": path, "WAIT_SECONDS": seconds, **proxy})
+    assert ended.returncode == status
+    assert len(asked) >= 2
+    assert ended.stderr == ("" if status == 0 else f"{url}/health does not answer\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_stops_all(number: int, status: int, tmp_path: Path) -> None:
     environment = with_stubs(tmp_path, SLEEPS.replace("8001", "nothing"))
     plan = plan_of("Qwen3-30B-A3B", "dp4/ep4.x2")

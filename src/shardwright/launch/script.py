@@ -31,10 +31,11 @@ fi
 
 STOP = """
 stop() {
-  trap '' INT TERM
+  trap '' HUP INT TERM
   kill -TERM $(jobs -p) 2>/dev/null || :
   wait
 }
+trap 'stop; exit 129' HUP
 trap 'stop; exit 130' INT
 trap 'stop; exit 143' TERM
 """
@@ -52,7 +53,7 @@ READY = """#!/usr/bin/env bash
 set -eu
 end=$((SECONDS + ${WAIT_SECONDS:-1800}))
 for url in %s; do
-  until curl --silent --fail --output /dev/null --max-time 5 "$url"; do
+  until curl --silent --fail --output /dev/null --noproxy '*' --max-time 5 "$url"; do
     if [ "$SECONDS" -ge "$end" ]; then
       echo "$url does not answer" >&2
       exit 1
