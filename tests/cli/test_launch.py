@@ -137,6 +137,15 @@ def test_a_name_that_is_too_long_is_one_message(verb: str) -> None:
     assert "File name too long" in outcome.err and len(outcome.err) < 300
 
 
+def test_a_plan_by_another_name_is_one(tmp_path: Path) -> None:
+    assert shardwright("plan", QWEN, "-o", str(tmp_path)).status == 0
+    kept = (tmp_path / "plan.json").rename(tmp_path / "monday.json")
+    assert shardwright("launch", str(kept)).out == shardwright("launch", QWEN).out
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "schema_version": 1}))
+    outcome = shardwright("launch", str(kept))
+    assert outcome.status == 2 and "monday.json: schema_version: 1 is not allowed" in outcome.err
+
+
 def test_a_plan_without_a_layout_is_none(tmp_path: Path) -> None:
     assert shardwright("plan", QWEN, "-o", str(tmp_path)).status == 0
     file = tmp_path / "plan.json"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from shardwright.cli.inputs import deployment_from, layout_for
+from shardwright.cli.inputs import deployment_from, is_plan, layout_for
 from shardwright.dag.chakra.files import chakra_files
 from shardwright.dag.document import step_document
 from shardwright.dag.dot import dot_text
@@ -17,7 +17,7 @@ from shardwright.errors import InputError
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
-from shardwright.plan.file import PLAN_FILE, read_plan, write_bytes, write_text
+from shardwright.plan.file import read_plan, write_bytes, write_text
 from shardwright.search.engine import engine_of
 from shardwright.search.timing import num_sequences, offered, overlapped, time_layout
 from shardwright.steps.load import decode_load
@@ -145,7 +145,7 @@ def _check(deployment: Deployment, layout: Layout, micro_batches: int | None, ne
 
 def _planned(path: Path, deployment: Deployment, layout: Layout) -> Schedule:
     """The schedule of a plan for its own layout, else the best one of the layout."""
-    if path.is_dir() or path.name == PLAN_FILE:
+    if is_plan(path):
         pool = read_plan(path).pools[0]
         if pool.layout == format_layout(layout):
             return pool.schedule

@@ -1,5 +1,6 @@
 """What several verbs share: the deployment from a file or from options, and where results go."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -75,7 +76,7 @@ def _with(options: Options, function: F) -> F:
 def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
     """The deployment of a file, of a plan, or of options; options override what a file says."""
     given = {name: value for name, value in options.items() if value is not None}
-    if path is not None and (path.is_dir() or path.name == PLAN_FILE):
+    if path is not None and is_plan(path):
         _only(given, ("layout",), "a plan")
         plan = read_plan(path)
         return plan.deployment.model_copy(update={"layout": plan.pools[0].layout, **given})
@@ -91,6 +92,19 @@ def deployment_from(path: Path | None, options: dict[str, Any]) -> Deployment:
         if needed not in given:
             raise InputError(f"--{needed}", "nothing", "a deployment file, or --model, --gpu and --gpus")
     return resolve(_values(given))
+
+
+def is_plan(path: Path) -> bool:
+    """Whether a path is that of a plan: a folder, a plan.json, or another .json file that holds one."""
+    if path.is_dir() or path.name == PLAN_FILE:
+        return True
+    if path.suffix != ".json":  # a pipe can be read once only
+        return False
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and "pools" in values
 
 
 def layout_of(path: Path | None, layout: str | None) -> Layout:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from shardwright.cli.inputs import deployment_from
+from shardwright.cli.inputs import deployment_from, is_plan
 from shardwright.cli.output import print_result
 from shardwright.cli.plan import make_plan
 from shardwright.cli.starting import engine_environment, progress, running_here, starting_options
@@ -24,7 +24,7 @@ from shardwright.launch.make import launch_of
 from shardwright.launch.start import Running, Told, check_alive
 from shardwright.launch.write import write_launch
 from shardwright.layout.notation import parse_layout
-from shardwright.plan.file import PLAN_FILE, read_plan
+from shardwright.plan.file import read_plan
 from shardwright.plan.plan import Plan
 from shardwright.search.engine import starter_of
 
@@ -133,7 +133,7 @@ def plan_at(path: Path, engine: str | None) -> tuple[Plan, Engine]:
 
 def plan_in(path: Path, engine: Engine | None) -> Plan:
     """The plan as it is written; of a deployment file the plan for the engine that is named."""
-    if path.is_dir() or path.name == PLAN_FILE:
+    if is_plan(path):
         return read_plan(path)
     return make_plan(deployment_from(path, {"engine": priced_as(engine) if engine else None}), best=False)
 
