@@ -46,15 +46,18 @@ WIDTH = 0.5
 """Of the priors: models left out are predicted a little better with it than with 1 or 0.3."""
 
 ENGINES = (
-    ("vllm", "2026", "2025-03", "0.8", "vLLM V1 (0.8 and later)"),
-    ("vllm", "2024", "", "", "vLLM V0 (2024)"),
-    ("sglang", "2026", "", "", "SGLang (0.5)"),
-    ("trtllm", "2026", "2025-07", "1.0", "TensorRT-LLM with PyTorch (1.0 and later)"),
-    ("trtllm", "2024", "", "", "TensorRT-LLM with engines (to 0.20)"),
-    ("atom", "2026", "", "", "ATOM"),
-    ("deepspeed-mii", "2024", "", "", "DeepSpeed-MII"),
+    ("vllm", "2026", "2025-03", "0.8", "vLLM V1 (0.8 and later)", True),
+    ("vllm", "2024", "", "", "vLLM V0 (2024)", False),
+    ("sglang", "2026", "", "", "SGLang (0.5)", True),
+    ("trtllm", "2026", "2025-07", "1.0", "TensorRT-LLM with PyTorch (1.0 and later)", True),
+    ("trtllm", "2024", "", "", "TensorRT-LLM with engines (to 0.20)", False),
+    ("atom", "2026", "", "", "ATOM", True),
+    ("deepspeed-mii", "2024", "", "", "DeepSpeed-MII", False),
 )
-"""Engine, generation of kernels, first date, first version, title; the newest of each first."""
+"""Engine, generation of kernels, first date, first version, title, whether its host works while the devices
+do; the newest of each first. Hosts: vLLM 0.33, config/scheduler.py (async_scheduling); SGLang 0.5.23,
+managers/scheduler.py (event_loop_overlap); TensorRT-LLM 1.2, llmapi/llm_args.py (disable_overlap_scheduler);
+ATOM is taken to do as vLLM."""
 
 HOST = {
     "step_us": 1000.0,
@@ -100,8 +103,17 @@ def sound_rows(path: Path) -> list[Bench]:
 def neutral(rows: Sequence[Bench]) -> ServingProfile:
     """What is believed of every engine and every device of the rows."""
     software = tuple(
-        Software(engine=name, generation=made, since=since, from_version=version, title=title, rows=0, **HOST)
-        for name, made, since, version, title in ENGINES
+        Software(
+            engine=name,
+            generation=made,
+            since=since,
+            from_version=version,
+            title=title,
+            overlaps=overlaps,
+            rows=0,
+            **HOST,
+        )
+        for name, made, since, version, title, overlaps in ENGINES
     )
     devices = dict.fromkeys(bench.case.cluster.device.name for bench in rows)
     paces = tuple(

@@ -187,3 +187,13 @@ def test_a_step_of_prompts_costs_what_its_ranks_and_prompts_do() -> None:
     lanes = house(8, dp=4, lanes=3, **passages)
     seconds = [float(lanes.prompt_step_s(Host(), count, 4.0, 0.0)) for count in (1, 2, 12)]
     assert seconds == pytest.approx([0.02, 2 * 0.01 + 0.01 / 3, 3 * 0.025])
+
+
+def test_a_host_slower_than_its_devices_sets_the_pace() -> None:
+    """Where it works beside them the longer counts, else both do."""
+    tpot = {
+        name: float(served(MIXING, workload(1), host=Host(**{name: seconds})).tpot_s)
+        for name, seconds in (("least_s", 0.05), ("step_s", 0.05))
+    }
+    assert tpot == pytest.approx({"least_s": 0.05, "step_s": 0.06})
+    assert float(served(MIXING, workload(1), host=Host(least_s=0.004)).tpot_s) == pytest.approx(0.01)

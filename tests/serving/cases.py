@@ -108,6 +108,7 @@ def random_cases(draw: st.DrawFn) -> Case:
     share = st.floats(0.5, 1.5)
     host = Host(
         step_s=draw(seconds),
+        least_s=draw(st.floats(0, 3e-2)),
         sequence_s=draw(seconds),
         prefill_s=draw(seconds),
         least_prefill_s=draw(st.floats(0, 3e-2)),

@@ -157,8 +157,9 @@ def cycle_seconds(
     devices_s = max(*passes, sum(turns))
     host_s = host.step_s + host.sequence_s * sequences
     if any(sum(work.pieces.values()) for works in micro_batches for work in works):
-        return float(max(devices_s * host.prefill + host_s + host.prefill_s, host.least_prefill_s))
-    return float(devices_s * host.decode + host_s)
+        runs_s = max(devices_s * host.prefill, host.least_s) + host_s
+        return float(max(runs_s + host.prefill_s, host.least_prefill_s))
+    return float(max(devices_s * host.decode, host.least_s) + host_s)
 
 
 @dataclass

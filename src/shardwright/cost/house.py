@@ -79,7 +79,8 @@ class House:
 
     def decode_step_s(self, host: Host) -> Size:
         """A step in which all decode, with its host's time."""
-        return self.decode_s * host.decode + host.step_s + host.sequence_s * self.sequences
+        devices_s = np.maximum(self.decode_s * host.decode, host.least_s)
+        return devices_s + host.step_s + host.sequence_s * self.sequences
 
     def prompt_step_s(self, host: Host, prompts: Size, most: float, decoding: Size) -> Size:
         """A step with so many prompts in all places together, as few as can be in each, while `decoding`
@@ -101,5 +102,6 @@ class House:
         others_s = (self.lanes - lanes) * self.decode_s / self.lanes
         devices_s = np.maximum(pass_s, lanes * busy_s + others_s)
         on_host_s = host.step_s + host.sequence_s * self.sequences + host.prefill_s
-        ends_s: Size = np.maximum(devices_s * host.prefill + on_host_s, host.least_prefill_s)
+        runs_s = np.maximum(devices_s * host.prefill, host.least_s) + on_host_s
+        ends_s: Size = np.maximum(runs_s, host.least_prefill_s)
         return ends_s

@@ -25,8 +25,9 @@ ANY = "any"
 class Software(Record):
     """One engine from a date, or from a version, on. Times of its host: cost/host.py says what they are.
 
-    layer_us: of each layer in every step; least_prefill_layer_us: of least_prefill_s. generation: of its
-    kernels. rows: configurations that it was fitted to.
+    layer_us: of each layer in every step; least_prefill_layer_us: of least_prefill_s. overlaps: whether its
+    host prepares a step while the devices run the one before. generation: of its kernels. rows:
+    configurations that it was fitted to.
     """
 
     engine: str
@@ -34,6 +35,7 @@ class Software(Record):
     since: str = ""
     from_version: str = ""
     title: str
+    overlaps: bool = False
     step_us: float
     sequence_us: float
     layer_us: float
@@ -118,8 +120,10 @@ def spread_of(profile: ServingProfile, metric: Metric, software: Software, pace:
 def host_of(software: Software, pace: Pace, num_layers: int) -> Host:
     """The host's costs for a model of so many layers on such devices."""
     us = 1e-6
+    own_s = (software.step_us + software.layer_us * num_layers) * us
     return Host(
-        step_s=(software.step_us + software.layer_us * num_layers) * us,
+        step_s=0.0 if software.overlaps else own_s,
+        least_s=own_s if software.overlaps else 0.0,
         sequence_s=software.sequence_us * us,
         prefill_s=software.prefill_us * us,
         least_prefill_s=software.least_prefill_layer_us * num_layers * us,

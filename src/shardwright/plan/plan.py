@@ -51,6 +51,22 @@ class MemoryRow(Record):
     kv_bytes_per_token: float
 
 
+MEMORY_PARTS = (
+    "dense_weights",
+    "expert_weights",
+    "embedding",
+    "head",
+    "kv",
+    "activations",
+    "sampler",
+    "buffers",
+    "runtime",
+    "used",
+    "left_for_kv",
+)
+"""Fields of a MemoryRow in bytes."""
+
+
 class TargetCheck(Record):
     """One target held against its prediction. `probable`: met at the unfavourable end of the interval too."""
 

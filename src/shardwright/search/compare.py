@@ -8,7 +8,7 @@ differ, each is also changed by itself.
 from shardwright import __version__
 from shardwright.errors import InputError
 from shardwright.plan.deployment import Deployment
-from shardwright.plan.plan import Figures, MemoryRow, Plan
+from shardwright.plan.plan import MEMORY_PARTS, Figures, MemoryRow, Plan
 from shardwright.plan.strategy import resolve_layout
 from shardwright.search.choose import NEAR_EQUAL
 from shardwright.search.comparison import (
@@ -38,21 +38,6 @@ PRICED = (
     "serving",
 )
 """Fields of a deployment that figures, or the choice among layouts, depend on."""
-
-MEMORY_PARTS = (
-    "dense_weights",
-    "expert_weights",
-    "embedding",
-    "head",
-    "kv",
-    "activations",
-    "sampler",
-    "buffers",
-    "runtime",
-    "used",
-    "left_for_kv",
-)
-"""Fields of a MemoryRow in bytes."""
 
 
 def compare(old: Plan, new: Plan) -> Comparison:

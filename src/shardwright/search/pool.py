@@ -18,7 +18,7 @@ from shardwright.layout.grid import Grid
 from shardwright.layout.layout import Layout
 from shardwright.layout.notation import format_layout
 from shardwright.plan.deployment import Deployment
-from shardwright.plan.plan import Figures, MemoryRow, Pool, TargetCheck
+from shardwright.plan.plan import MEMORY_PARTS, Figures, MemoryRow, Pool, TargetCheck
 from shardwright.search.engine import engine_of, measured_as, serving_of
 from shardwright.search.start import spoken_by_starter
 from shardwright.search.timing import Timing, forms_of, stage_layers
@@ -186,23 +186,7 @@ def fullest_rank(memory: RankMemory, grid: Grid) -> int:
 
 
 def _memory_row(memory: RankMemory, grid: Grid) -> MemoryRow:
-    parts = {
-        name: float(getattr(memory, name))
-        for name in (
-            "dense_weights",
-            "expert_weights",
-            "embedding",
-            "head",
-            "kv",
-            "activations",
-            "sampler",
-            "buffers",
-            "runtime",
-            "used",
-            "left_for_kv",
-            "kv_bytes_per_token",
-        )
-    }
+    parts = {name: float(getattr(memory, name)) for name in (*MEMORY_PARTS, "kv_bytes_per_token")}
     return MemoryRow(
         role=memory.role,
         stage=memory.stage,

@@ -134,6 +134,6 @@ def step_seconds(step: Step, later: int, contexts: Floats, host: Host, running: 
         busy += pass_s * step.busy[batch]
     on_host_s = host.step_s + host.sequence_s * running
     if step.pieces.sum() == 0:
-        return max(longest, busy) * host.decode + on_host_s
-    devices_s = max(longest, busy) * host.prefill
+        return max(max(longest, busy) * host.decode, host.least_s) + on_host_s
+    devices_s = max(max(longest, busy) * host.prefill, host.least_s)
     return max(devices_s + on_host_s + host.prefill_s, host.least_prefill_s)

@@ -57,8 +57,8 @@ def test_the_best_command_changes_nothing() -> None:
 
 
 def test_a_layout_with_more_sequences_a_rank_raises_the_limit() -> None:
-    audit = audited(COMMANDS[0][0], gpus=8)
-    assert audit.change is not None and audit.deployment.workload.batch == 128
+    audit = audited("vllm serve Qwen/Qwen3-30B-A3B -dp 4 -tp 2 --max-num-seqs 16", gpus=8)
+    assert audit.change is not None and audit.deployment.workload.batch == 64
     row = next(row for row in audit.change.flags if row.flag == "--max-num-seqs")
     assert (row.now, int(row.then)) == ("16", audit.change.pool.sequences_per_rank)
     assert f"--max-num-seqs {row.then}" in audit.change.command
