@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shardwright.calibrate.measured.bench import Bench, benches, run_bench
-from shardwright.calibrate.measured.own import OwnCalibration, calibrate_rows
+from shardwright.calibrate.measured.own import SHOWS, OwnCalibration, calibrate_rows
 from shardwright.calibrate.measured.prediction import host_for
 from shardwright.calibrate.measured.row import Row
 from shardwright.cost.software import (
@@ -125,6 +125,17 @@ def test_rows_as_predicted_move_nothing() -> None:
     assert mean_error(same, "before") < 1e-9 and mean_error(same, "after") < 1e-9
     for row, was in zip(same.profile.software, BELIEVED.software, strict=True):
         assert all(getattr(row, name) == pytest.approx(getattr(was, name), rel=1e-6) for name in HOST)
+
+
+def test_a_host_that_overlaps_may_show_in_own_rows() -> None:
+    """Its time is hidden by belief; rows of a server where it is not find it."""
+    believed = profile_with(overlaps=True)
+    found = calibrate_rows(own_rows(HIDDEN), believed)
+    own = software_for(found.profile, "vllm")
+    assert not own.overlaps and own.step_us > SHOWS["step_us"]
+    assert mean_error(found, "after") < mean_error(found, "before") / 3
+    others = [row for row in found.profile.software if row.engine != "vllm"]
+    assert others == [row for row in believed.software if row.engine != "vllm"]
 
 
 def test_errors_are_those_of_each_metric_of_each_row() -> None:
