@@ -14,7 +14,8 @@ import pytest
 from shardwright.errors import EnvironmentLacksError, InputError
 from shardwright.launch import processes, start
 from shardwright.launch.launch import Process
-from shardwright.launch.start import EngineFailedError, Running, started, url_of, wait_ready
+from shardwright.launch.script import url_of
+from shardwright.launch.start import EngineFailedError, Running, started, wait_ready
 
 PATIENCE_S = 30.0
 

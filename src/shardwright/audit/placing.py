@@ -12,14 +12,22 @@ def gpus_of(ranks: Iterable[int]) -> str:
     ('GPUs 0-2, 5', 'GPU 3')
     """
     ordered = sorted(ranks)
+    return ("GPU " if len(ordered) == 1 else "GPUs ") + ranges(ordered)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Runs of neighbours, in the order in which they stand.
+
+    >>> ranges([0, 1, 2, 5]), ranges([5, 0, 1])
+    ('0-2, 5', '5, 0-1')
+    """
     runs: list[list[int]] = []
-    for rank in ordered:
-        if runs and rank == runs[-1][-1] + 1:
-            runs[-1].append(rank)
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
         else:
-            runs.append([rank])
-    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    return ("GPU " if len(ordered) == 1 else "GPUs ") + ", ".join(parts)
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def stage_of(row: RankMemory) -> str:

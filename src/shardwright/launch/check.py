@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from shardwright.audit.placing import ranges
 from shardwright.engine.engine import Engine, engine_grid
 from shardwright.launch.client import Answer
 from shardwright.launch.realised import Realised, RealisedCache
@@ -121,7 +122,7 @@ def _experts(num_experts: int, layout: Layout, realised: Realised) -> Iterator[C
         slots = placement.slots_of(rank)
         planned = f"{len(slots)} of {len(placement.experts)}"
         if not layout.redundant:
-            planned += f": {_spans([placement.experts[slot] for slot in slots])}"
+            planned += f": {ranges([placement.experts[slot] for slot in slots])}"
         what = f"experts of EP rank {rank}"
         found = said.get(rank)
         if found is None:
@@ -129,7 +130,7 @@ def _experts(num_experts: int, layout: Layout, realised: Realised) -> Iterator[C
             continue
         realised_words = f"{found.local} of {found.total}"
         if not layout.redundant:
-            realised_words += f": {_spans(found.experts)}"
+            realised_words += f": {ranges(found.experts)}"
         yield _row(what, planned, realised_words)
 
 
@@ -169,9 +170,7 @@ def _cache(plan: Plan, realised: Realised, cache: RealisedCache) -> Iterator[Che
 
 def _weights(plan: Plan, realised: Realised) -> CheckRow:
     """Of the fullest rank; what an engine prints is that of the first, which may hold less."""
-    planned = max(
-        row.dense_weights + row.expert_weights + row.embedding + row.head for row in plan.pools[0].memory
-    )
+    planned = max(row.weights for row in plan.pools[0].memory)
     said = [rank.weights_bytes for rank in realised.ranks if rank.weights_bytes is not None]
     return CheckRow(
         what="weights of the fullest rank",
@@ -217,14 +216,3 @@ def _same_version(planned: str, realised: str) -> bool:
 
 def _row(what: str, planned: str, realised: str, same: Callable[[str, str], bool] = _same) -> CheckRow:
     return CheckRow(what=what, planned=planned, realised=realised, ok=same(planned, realised))
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """'0-3, 8' of 0, 1, 2, 3, 8."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterable
 
-from shardwright.audit.placing import gpus_of
+from shardwright.audit.placing import gpus_of, ranges
 from shardwright.engine.launcher import Launcher
 from shardwright.engine.start import PLACEHOLDERS
 from shardwright.launch.launch import Launch, LaunchFile, Process
@@ -96,9 +96,9 @@ def scripts(launch: Launch, launcher: Launcher) -> tuple[LaunchFile, ...]:
         if not one_world:
             text = _start(launch, launcher, node, own)
             files.append(LaunchFile(path=f"start-node{node}.sh", text=text, executable=True))
-        serving = [process for process in own if process.port is not None]
+        serving = [url_of(process.host, process.port) for process in own if process.port is not None]
         if serving and launch.health:
-            urls = " ".join(shlex.quote(_url(process, launch.health)) for process in serving)
+            urls = " ".join(shlex.quote(url + launch.health) for url in serving)
             text = READY % (node, urls)
             files.append(LaunchFile(path=f"ready-node{node}.sh", text=text, executable=True))
     return tuple(files)
@@ -140,7 +140,7 @@ def _mpi(launch: Launch, replica: int, own: list[Process]) -> str:
 def _process(process: Process, paths: set[str]) -> str:
     """One process in the background, with what it is in a comment that no name of the user's is in."""
     where = gpus_of(process.gpus) if process.gpus else "GPUs that Ray chooses"
-    what = f"# {process.name}: ranks {_runs(process.ranks)} on {where}"
+    what = f"# {process.name}: ranks {ranges(sorted(process.ranks))} on {where}"
     return f"\n{what}\n{_words(process, paths)} &\n"
 
 
@@ -163,10 +163,7 @@ def quoted(word: str, paths: Iterable[str]) -> str:
     return f'"${name}"'.join(shlex.quote(part) if part else "" for part in word.split(name))
 
 
-def _runs(ranks: tuple[int, ...]) -> str:
-    return gpus_of(ranks).partition(" ")[2]
-
-
-def _url(process: Process, health: str) -> str:
-    host = ANYWHERE.get(process.host, process.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{process.port}{health}"
+def url_of(host: str, port: int) -> str:
+    """The address of an API on its own machine; an IPv6 host is set in brackets."""
+    host = ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

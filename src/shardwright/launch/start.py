@@ -16,7 +16,7 @@ from shardwright.launch.launch import Process
 from shardwright.launch.log import last_words, line_of_progress
 from shardwright.launch.needs import check_port, program_of
 from shardwright.launch.processes import end_sessions, shared_memory
-from shardwright.launch.script import ANYWHERE
+from shardwright.launch.script import url_of
 
 Told = Callable[[str], None]
 """What goes on now, in a line."""
@@ -62,12 +62,6 @@ class Running:
     def text(self) -> str:
         """What it has printed so far."""
         return self.log.read_bytes().decode(errors="replace")
-
-
-def url_of(host: str, port: int) -> str:
-    """The address of an API on this machine; an IPv6 host is set in brackets."""
-    host = ANYWHERE.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextmanager

@@ -50,6 +50,11 @@ class MemoryRow(Record):
     kv_capacity_tokens: int
     kv_bytes_per_token: float
 
+    @property
+    def weights(self) -> float:
+        """All of them."""
+        return self.dense_weights + self.expert_weights + self.embedding + self.head
+
 
 MEMORY_PARTS = (
     "dense_weights",

@@ -2,7 +2,7 @@
 
 import shlex
 
-from shardwright.audit.placing import gpus_of
+from shardwright.audit.placing import ranges
 from shardwright.launch.kubernetes.manifests import FOLDER
 from shardwright.launch.launch import Launch, Process
 from shardwright.report.document import Bullets, Code, Document, Heading, Item, Paragraph, columns, table
@@ -32,7 +32,7 @@ def _processes(launch: Launch) -> Document:
     if _in_pods(launch):
         heads = columns(("process", "name"), ("GPUs of its pod", "number"), "ranks")
         return table(
-            heads, [(each.name, str(len(each.gpus)), _numbers(each.ranks)) for each in launch.processes]
+            heads, [(each.name, str(len(each.gpus)), ranges(sorted(each.ranks))) for each in launch.processes]
         )
     return table(
         columns(("process", "name"), ("node", "number"), "GPUs of the node", "ranks", ("API", "name")),
@@ -42,12 +42,8 @@ def _processes(launch: Launch) -> Document:
 
 def _row(process: Process) -> tuple[str, ...]:
     api = f"{process.host}:{process.port}" if process.port is not None else ""
-    gpus = _numbers(process.gpus) or "by Ray"
-    return (process.name, str(process.node), gpus, _numbers(process.ranks), api)
-
-
-def _numbers(some: tuple[int, ...]) -> str:
-    return gpus_of(some).partition(" ")[2]
+    gpus = ranges(sorted(process.gpus)) or "by Ray"
+    return (process.name, str(process.node), gpus, ranges(sorted(process.ranks)), api)
 
 
 def _in_pods(launch: Launch) -> bool:

@@ -147,14 +147,10 @@ def _memory(found: Inspection, plan: Plan, pool: Pool) -> Iterator[Held]:
         load = f"{most:,} sequences of {each:,} tokens a rank"
         yield _held("KV room for the load", load, holds, same=holds is not None and holds >= most)
     if said.weight_bytes is not None:
-        planned = max(map(_weights, pool.memory))
+        planned = max(row.weights for row in pool.memory)
         ratio = said.weight_bytes / planned
         same = 1 / SAME_WEIGHTS <= ratio <= SAME_WEIGHTS
         yield _held("weights of a GPU", format_bytes(planned), format_bytes(said.weight_bytes), same=same)
-
-
-def _weights(row: MemoryRow) -> float:
-    return row.dense_weights + row.expert_weights + row.embedding + row.head
 
 
 def _capacity(row: MemoryRow, memory: Estimate) -> Estimate:
